@@ -1,0 +1,77 @@
+package agent
+
+import "time"
+
+// StepRecord is the one record of a model step: what was decided, what it
+// used, and what was paid for it. It is the event, the row of a table and the
+// journal entry.
+type StepRecord struct {
+	Step       int    `json:"step"`
+	Kind       string `json:"kind"`
+	Final      bool   `json:"final,omitempty"` // the answer at a limit
+	Instrument string `json:"instrument,omitempty"`
+	Family     string `json:"family,omitempty"`
+	Tier       string `json:"tier,omitempty"`
+
+	Policy     string      `json:"policy,omitempty"` // name@version of the routing policy
+	Reason     string      `json:"reason,omitempty"` // default, rule, pinned, budget, escalation, fallback, ...
+	Rule       string      `json:"rule,omitempty"`
+	Why        string      `json:"why,omitempty"`       // one sentence
+	Requested  string      `json:"requested,omitempty"` // what the policy wanted, when something changed it
+	Candidates []Candidate `json:"candidates,omitempty"`
+
+	PriceNanoUSD int64         `json:"price_nano_usd,omitempty"` // per Unit of 1,000,000 tokens; the ceiling reserved at
+	PriceSource  string        `json:"price_source,omitempty"`   // max_price, receipt, live, none
+	PriceAge     time.Duration `json:"price_age,omitempty"`
+	Shrunk       bool          `json:"shrunk,omitempty"`  // max_tokens was lowered to what the caps had left
+	Trimmed      int           `json:"trimmed,omitempty"` // messages left out to fit the allowance
+
+	Model        string `json:"model,omitempty"` // the serving model's own name
+	FinishReason string `json:"finish_reason,omitempty"`
+	Streamed     bool   `json:"streamed,omitempty"`
+	InputTokens  int64  `json:"input_tokens"`
+	OutputTokens int64  `json:"output_tokens"`
+	CachedTokens int64  `json:"cached_tokens,omitempty"`
+
+	Attempts  []AttemptRecord `json:"attempts,omitempty"`
+	Waited    time.Duration   `json:"waited,omitempty"`     // for a top-up
+	RetryWait time.Duration   `json:"retry_wait,omitempty"` // between retries
+
+	CostNanoUSD int64 `json:"cost_nano_usd"` // sum over Attempts
+	// LeftNanoUSD is what the tightest money cap had left after the step; -1
+	// when no money cap applies.
+	LeftNanoUSD int64 `json:"left_nano_usd"`
+	LeftPercent int   `json:"left_percent"` // of the tightest cap of any kind; -1 unknown
+}
+
+// Candidate is an instrument that was considered.
+type Candidate struct {
+	Instrument string `json:"instrument"`
+	Skipped    string `json:"skipped,omitempty"` // why not
+}
+
+// AttemptRecord is one request that may have been billed.
+type AttemptRecord struct {
+	Reservation string `json:"reservation"`
+	RequestID   string `json:"request_id,omitempty"` // the handle of its receipt
+	Instrument  string `json:"instrument"`
+	Status      int    `json:"status,omitempty"`
+	Billed      string `json:"billed"` // yes, no, maybe
+	Class       string `json:"class,omitempty"`
+	Tokens      int64  `json:"tokens,omitempty"`
+	// CostNanoUSD is what the ledger holds for the attempt: tokens at the price
+	// ceiling, or the whole reservation when the usage is unknown, until a
+	// receipt says what was paid.
+	CostNanoUSD int64      `json:"cost_nano_usd"`
+	CostSource  CostSource `json:"cost_source,omitempty"`
+}
+
+// CostSource says how well a cost is known.
+type CostSource string
+
+// How well a cost is known.
+const (
+	CostEstimate CostSource = "estimate" // tokens counted, price a ceiling
+	CostBound    CostSource = "bound"    // tokens unknown: charged at the reservation
+	CostReceipt  CostSource = "receipt"  // settled by the market's receipt
+)
