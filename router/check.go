@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// Check compares the names in the table with the catalogue: every instrument that a route, rule or fallback names must be
-// in it, and every pattern of Allow and Deny must mean something there. It reports all mistakes at once, as joined [*FieldError] values.
+// Check compares what the configuration names with the catalogue: every instrument of a written route, rule or fallback must
+// be in it, and every pattern of Allow and Deny must mean something there. Routes left to their defaults are not checked: a
+// market without the code family is served by the others. All mistakes come back at once, as joined [*FieldError] values.
 // A table can be used unchecked; a name that is not in a snapshot is then passed over, with its reason in the decision.
 func (t *Table) Check(catalogue []Instrument) error {
 	m := &mistakes{}
@@ -17,7 +18,7 @@ func (t *Table) Check(catalogue []Instrument) error {
 		field := "routes." + string(kind)
 		if r.instrument != "" {
 			m.known(c, field+".instrument", r.instrument)
-		} else if c.placed(r.family, r.tier) < 0 {
+		} else if t.named[kind] && c.placed(r.family, r.tier) < 0 {
 			m.add(field, "change family or tier", "%s is not in the catalogue", r.label())
 		}
 		m.knownFallback(c, field+".fallback", r.fallback)
@@ -28,6 +29,9 @@ func (t *Table) Check(catalogue []Instrument) error {
 			m.known(c, field+".instrument", rule.use.Instrument)
 		}
 		m.knownFallback(c, field+".fallback", rule.use.Fallback)
+		if rule.use.Family == "" && rule.use.Tier == "" {
+			continue
+		}
 		for _, kind := range kinds {
 			r := t.routes[kind].with(rule.use).clamped()
 			if (len(rule.when.Kinds) == 0 || slices.Contains(rule.when.Kinds, kind)) && r.instrument == "" && c.placed(r.family, r.tier) < 0 {

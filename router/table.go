@@ -27,6 +27,7 @@ var defaultBands = []Band{{AtOrBelow: 20, Ceiling: "standard", SpareFinal: true}
 type Table struct {
 	policy    string
 	routes    map[Kind]route
+	named     map[Kind]bool // the configuration says where this kind goes
 	rules     []compiledRule
 	bands     []Band // lowest first
 	allow     []string
@@ -57,6 +58,7 @@ func New(c Config) (*Table, error) {
 	}
 	t := &Table{
 		routes:    make(map[Kind]route, len(kinds)),
+		named:     make(map[Kind]bool, len(kinds)),
 		bands:     slices.Clone(c.Bands),
 		allow:     slices.Clone(c.Allow),
 		deny:      slices.Clone(c.Deny),
@@ -68,6 +70,9 @@ func New(c Config) (*Table, error) {
 	slices.SortFunc(t.bands, func(a, b Band) int { return a.AtOrBelow - b.AtOrBelow })
 	for _, kind := range kinds {
 		t.routes[kind] = c.route(kind)
+		if w := c.Routes[kind]; w.Instrument != "" || w.Family != "" || w.Tier != "" {
+			t.named[kind] = true
+		}
 	}
 	for _, rule := range c.Rules {
 		when, use := rule.When, rule.Use
