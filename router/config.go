@@ -94,10 +94,14 @@ const (
 	Down       = "down"      // lower tiers of the family, not below the floor
 )
 
-// UnmarshalText reads a single word, so that a file may say "fallback: down" as well as a list.
-func (f *Fallback) UnmarshalText(text []byte) error {
-	*f = Fallback{string(text)}
-	return nil
+// UnmarshalYAML reads one word as well as a list, so that a file may say "fallback: down".
+func (f *Fallback) UnmarshalYAML(construct func(any) error) error {
+	var word string
+	if construct(&word) == nil {
+		*f = Fallback{word}
+		return nil
+	}
+	return construct((*[]string)(f))
 }
 
 func (c Config) floor() int   { return rankOr(c.Floor, rankStandard) }

@@ -167,9 +167,36 @@ func TestTheTableKeepsNothingOfItsConfig(t *testing.T) {
 	}
 }
 
-func TestAFallbackIsReadFromOneWord(t *testing.T) {
-	var f Fallback
-	if err := f.UnmarshalText([]byte("same_tier")); err != nil || !slices.Equal(f, Fallback{SameTier}) {
-		t.Errorf("got %q, %v", f, err)
+func TestAFallbackIsReadFromAWordOrAList(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		file any
+		want Fallback
+	}{
+		{"a word", "same_tier", Fallback{SameTier}},
+		{"a list", []string{Down, "text-max"}, Fallback{Down, "text-max"}},
+		{"a number", 3, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var f Fallback
+			err := f.UnmarshalYAML(func(into any) error {
+				switch into := into.(type) {
+				case *string:
+					if word, ok := row.file.(string); ok {
+						*into = word
+						return nil
+					}
+				case *[]string:
+					if list, ok := row.file.([]string); ok {
+						*into = list
+						return nil
+					}
+				}
+				return errors.ErrUnsupported
+			})
+			if (err == nil) != (row.want != nil) || !slices.Equal(f, row.want) {
+				t.Errorf("got %q, %v, want %q", f, err, row.want)
+			}
+		})
 	}
 }
