@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/router"
+	"github.com/gridloop/gridloop/tools"
+	"github.com/gridloop/gridloop/tracing"
+)
+
+// Config makes an [Agent]. Only Name is required; the zero value of every other
+// field is a sensible default, which [Agent.Explain] prints.
+type Config struct {
+	Name         string // of the agent: letters, digits, - and _; it is in traces and keys
+	Description  string // what it is for, for traces and for agents that call it
+	Instructions string // the system message
+
+	Tools []tools.Tool
+
+	// Agents are called like tools, under their names: each call is a run of its
+	// own that spends from this run's caps.
+	Agents []*Agent
+
+	// File is the one reviewed file of instruments, routes, caps and limits,
+	// gridloop.yaml by custom. What it says and what Config says must not
+	// contradict: a thing set in both is an error.
+	File string
+
+	// Market is the client to spend with. Nil makes one from the environment
+	// variable THEGRID_API_KEY, which Shutdown then closes.
+	Market *grid.Client
+
+	// Router decides which instrument serves a step. Nil: the routes of File,
+	// else router.Default.
+	Router router.Router
+
+	// Store keeps caps and reservations. Nil keeps them in memory, where only
+	// caps of single runs can hold; Caps with a window need a durable store, or
+	// budget.NewMemory(budget.Volatile()).
+	Store budget.Store
+	// Caps bound what is spent, beside the cap that every run has by Limits.
+	Caps []budget.Cap
+	// Ledger shares one ledger, and so its caps, between agents, instead of
+	// Store and Caps. The agent does not close it.
+	Ledger *budget.Ledger
+
+	Limits Limits
+
+	// Params are sent with every model step.
+	Params grid.Params
+	// Kind is the router's kind of an ordinary step. Empty: tools when the agent
+	// has tools, else extract for a structured output, else text.
+	Kind router.Kind
+
+	// Blobs keeps the content of runs. Nil: memory, one store for each run.
+	Blobs Blobs
+
+	// Tracing shows runs in OpenTelemetry. Nil: tracing.New with its zero
+	// configuration, which follows the providers that the service has set and
+	// costs next to nothing when there are none.
+	Tracing *tracing.Tracing
+}

@@ -1,0 +1,268 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/router"
+)
+
+// file is gridloop.yaml.
+type file struct {
+	Version     int                       `yaml:"version"`
+	Instruments map[string]fileInstrument `yaml:"instruments"`
+	Routes      *router.Config            `yaml:"routes"`
+	Caps        []fileCap                 `yaml:"caps"`
+	Limits      fileLimits                `yaml:"limits"`
+}
+
+type fileInstrument struct {
+	MaxPrice       string `yaml:"max_price"` // dollars for a Unit of 1,000,000 tokens
+	Status         string `yaml:"status"`
+	Family         string `yaml:"family"`
+	Tier           string `yaml:"tier"`
+	Context        int64  `yaml:"context"`
+	MaxInput       int64  `yaml:"max_input"`
+	MaxOutput      int64  `yaml:"max_output"`
+	TemplateTokens int    `yaml:"template_tokens"`
+	TokenField     string `yaml:"token_field"`
+	NoTools        bool   `yaml:"no_tools"`
+	NoSchema       bool   `yaml:"no_schema"`
+	Echo           bool   `yaml:"echo"`
+}
+
+type fileCap struct {
+	For      string `yaml:"for"` // "account", "each tenant", "instrument agent-max"; several joined by "and"
+	Money    string `yaml:"money"`
+	Tokens   int64  `yaml:"tokens"`
+	Requests int64  `yaml:"requests"`
+	Per      string `yaml:"per"`
+	Soft     []int  `yaml:"soft"`
+}
+
+type fileLimits struct {
+	Steps     fileCount    `yaml:"steps"`
+	ToolCalls fileCount    `yaml:"tool_calls"`
+	Parallel  fileCount    `yaml:"parallel"`
+	Repairs   fileCount    `yaml:"repairs"`
+	Wall      fileDuration `yaml:"wall"`
+	Wait      fileDuration `yaml:"wait"`
+	MaxTokens fileCount    `yaml:"max_tokens"`
+	RunMoney  fileMoney    `yaml:"run_money"`
+	RunTokens fileCount    `yaml:"run_tokens"`
+}
+
+// The scalar types of the file know "none", so that it is never implied.
+type (
+	fileCount    int64
+	fileDuration time.Duration
+	fileMoney    int64
+)
+
+func (c *fileCount) UnmarshalYAML(n *yaml.Node) error {
+	return limitScalar(n, "a whole number such as 40", func(s string) (err error) {
+		var v int64
+		if _, err = fmt.Sscanf(strings.ReplaceAll(s, "_", "")+"\n", "%d\n", &v); err == nil && v <= 0 {
+			err = errors.New("not positive")
+		}
+		*c = fileCount(v)
+		return err
+	}, func() { *c = None })
+}
+
+func (d *fileDuration) UnmarshalYAML(n *yaml.Node) error {
+	return limitScalar(n, "a duration such as 10m or 90s", func(s string) error {
+		v, err := time.ParseDuration(s)
+		if err == nil && v <= 0 {
+			err = errors.New("not positive")
+		}
+		*d = fileDuration(v)
+		return err
+	}, func() { *d = None })
+}
+
+func (m *fileMoney) UnmarshalYAML(n *yaml.Node) error {
+	return limitScalar(n, "dollars such as $1.00", func(s string) error {
+		v, err := budget.ParseUSD(s)
+		if err == nil && v <= 0 {
+			err = errors.New("not positive")
+		}
+		*m = fileMoney(v)
+		return err
+	}, func() { *m = None })
+}
+
+func limitScalar(n *yaml.Node, want string, parse func(string) error, none func()) error {
+	if n.Kind == yaml.ScalarNode && n.Value == "none" {
+		none()
+		return nil
+	}
+	if n.Kind != yaml.ScalarNode || parse(n.Value) != nil {
+		return fmt.Errorf("line %d: %q is no limit: write %s, or none", n.Line, n.Value, want)
+	}
+	return nil
+}
+
+// loadFile reads and checks the file; every mistake is reported, with its line
+// or field.
+func loadFile(path string) (*file, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("agent: File: %w", err)
+	}
+	f, err := parseFile(data)
+	if err != nil {
+		return nil, fmt.Errorf("agent: File %s: %w", path, err)
+	}
+	return f, nil
+}
+
+func parseFile(data []byte) (*file, error) {
+	if len(strings.TrimSpace(string(data))) == 0 {
+		return nil, errors.New("the file is empty: start it with \"version: 1\"")
+	}
+	var f file
+	if err := yaml.Load(data, &f, yaml.WithKnownFields()); err != nil {
+		return nil, err
+	}
+	if f.Version != 1 {
+		return nil, fmt.Errorf("version is %d: write \"version: 1\"", f.Version)
+	}
+	return &f, nil
+}
+
+// apply changes the catalogue to what the file says.
+func (f *file) instruments(c *grid.Catalogue) error {
+	var errs []error
+	for _, id := range sortedKeys(f.Instruments) {
+		fi := f.Instruments[id]
+		in, known := c.Get(id)
+		if !known {
+			in = grid.Instrument{ID: id}
+			if family, tier, ok := strings.Cut(id, "-"); ok {
+				in.Family, in.Tier = family, tier
+			}
+			if fi.Context == 0 && fi.MaxInput == 0 {
+				errs = append(errs, fmt.Errorf("instruments.%s: not one of the instruments that are known (%s): correct the name, or give a new instrument its context and max_input",
+					id, strings.Join(catalogueIDs(c), ", ")))
+				continue
+			}
+		}
+		if fi.MaxPrice != "" {
+			price, err := budget.ParseUSD(fi.MaxPrice)
+			if err != nil || price <= 0 {
+				errs = append(errs, fmt.Errorf("instruments.%s.max_price: %q is no price: write dollars for 1,000,000 tokens, such as $2.50", id, fi.MaxPrice))
+			}
+			in.MaxPriceNanoUSD = price
+		}
+		for _, n := range []struct {
+			field string
+			v     int64
+		}{{"context", fi.Context}, {"max_input", fi.MaxInput}, {"max_output", fi.MaxOutput}, {"template_tokens", int64(fi.TemplateTokens)}} {
+			if n.v < 0 {
+				errs = append(errs, fmt.Errorf("instruments.%s.%s: %d is negative: give a number of tokens", id, n.field, n.v))
+			}
+		}
+		in.Status = or(fi.Status, in.Status)
+		in.Family = or(fi.Family, in.Family)
+		in.Tier = or(fi.Tier, in.Tier)
+		in.TokenField = or(fi.TokenField, in.TokenField)
+		in.Context = or(fi.Context, in.Context)
+		in.MaxInput = or(fi.MaxInput, in.MaxInput)
+		in.MaxOutput = or(fi.MaxOutput, in.MaxOutput)
+		in.TemplateTokens = or(fi.TemplateTokens, in.TemplateTokens)
+		in.NoTools = in.NoTools || fi.NoTools
+		in.NoSchema = in.NoSchema || fi.NoSchema
+		in.Echo = in.Echo || fi.Echo
+		if err := c.Put(in); err != nil {
+			errs = append(errs, fmt.Errorf("instruments.%s: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *file) caps() ([]budget.Cap, error) {
+	var out []budget.Cap
+	var errs []error
+	for i, fc := range f.Caps {
+		at := fmt.Sprintf("caps[%d]", i)
+		target, err := budget.ParseTarget(fc.For)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s.for: %w", at, err))
+		}
+		window, err := budget.ParseWindow(fc.Per)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s.per: %w", at, err))
+		}
+		given := 0
+		add := func(meter budget.Meter, limit int64) {
+			given++
+			out = append(out, budget.Cap{For: target, Meter: meter, Limit: limit, Per: window, Soft: fc.Soft})
+		}
+		if fc.Money != "" {
+			nano, err := budget.ParseUSD(fc.Money)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s.money: %w", at, err))
+			}
+			add(budget.MeterMoney, nano)
+		}
+		if fc.Tokens != 0 {
+			add(budget.MeterTokens, fc.Tokens)
+		}
+		if fc.Requests != 0 {
+			add(budget.MeterRequests, fc.Requests)
+		}
+		if given == 0 {
+			errs = append(errs, fmt.Errorf("%s: no limit: give money, tokens or requests", at))
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+func (l fileLimits) limits() Limits {
+	return Limits{
+		Steps: int(l.Steps), ToolCalls: int(l.ToolCalls), Parallel: int(l.Parallel), Repairs: int(l.Repairs),
+		Wall: time.Duration(l.Wall), Wait: time.Duration(l.Wait), MaxTokens: int(l.MaxTokens),
+		RunNanoUSD: int64(l.RunMoney), RunTokens: int64(l.RunTokens),
+	}
+}
+
+// merge takes each limit from where it is set; one that is set twice, and
+// differently, is an error.
+func (l Limits) merge(f Limits) (Limits, error) {
+	var errs []error
+	out := Limits{
+		Steps:      mergeLimit("Steps", "steps", l.Steps, f.Steps, &errs),
+		ToolCalls:  mergeLimit("ToolCalls", "tool_calls", l.ToolCalls, f.ToolCalls, &errs),
+		Parallel:   mergeLimit("Parallel", "parallel", l.Parallel, f.Parallel, &errs),
+		Repairs:    mergeLimit("Repairs", "repairs", l.Repairs, f.Repairs, &errs),
+		Wall:       mergeLimit("Wall", "wall", l.Wall, f.Wall, &errs),
+		Wait:       mergeLimit("Wait", "wait", l.Wait, f.Wait, &errs),
+		MaxTokens:  mergeLimit("MaxTokens", "max_tokens", l.MaxTokens, f.MaxTokens, &errs),
+		RunNanoUSD: mergeLimit("RunNanoUSD", "run_money", l.RunNanoUSD, f.RunNanoUSD, &errs),
+		RunTokens:  mergeLimit("RunTokens", "run_tokens", l.RunTokens, f.RunTokens, &errs),
+	}
+	return out, errors.Join(errs...)
+}
+
+func mergeLimit[N int | int64 | time.Duration](field, key string, code, file N, errs *[]error) N {
+	if code != 0 && file != 0 && code != file {
+		*errs = append(*errs, fmt.Errorf("agent: Limits.%s and limits.%s of the file differ: set one of them", field, key))
+	}
+	return or(code, file)
+}
+
+func or[V comparable](v, def V) V {
+	var zero V
+	if v == zero {
+		return def
+	}
+	return v
+}

@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/router"
+)
+
+// This file is the mapping between the rooms, which know nothing of each other.
+
+// The kinds of scopes that a run's spending belongs to.
+const (
+	scopeTenant     = "tenant"
+	scopeUser       = "user"
+	scopeRun        = "run"
+	scopeAgent      = "agent"
+	scopeInstrument = "instrument"
+	scopeFamily     = "family"
+	scopeTier       = "tier"
+	scopeTag        = "tag:"
+)
+
+// runScopes are the scopes of every reservation of a run.
+func runScopes(s *State) []budget.Scope {
+	scopes := make([]budget.Scope, 0, 8+len(s.Parents)+len(s.Labels.Tags))
+	for _, p := range s.Parents {
+		scopes = append(scopes, budget.Scope{Kind: scopeRun, Name: p})
+	}
+	scopes = append(scopes, budget.Scope{Kind: scopeRun, Name: s.Run}, budget.Scope{Kind: scopeAgent, Name: s.Agent})
+	if s.Labels.Tenant != "" {
+		scopes = append(scopes, budget.Scope{Kind: scopeTenant, Name: s.Labels.Tenant})
+	}
+	if s.Labels.User != "" {
+		scopes = append(scopes, budget.Scope{Kind: scopeUser, Name: s.Labels.User})
+	}
+	for _, k := range sortedKeys(s.Labels.Tags) {
+		scopes = append(scopes, budget.Scope{Kind: scopeTag + k, Name: s.Labels.Tags[k]})
+	}
+	return scopes
+}
+
+// onInstrument adds the scopes of an instrument, without touching scopes.
+func onInstrument(scopes []budget.Scope, in grid.Instrument) []budget.Scope {
+	out := make([]budget.Scope, 0, len(scopes)+3)
+	out = append(append(out, scopes...), budget.Scope{Kind: scopeInstrument, Name: in.ID})
+	if in.Family != "" {
+		out = append(out, budget.Scope{Kind: scopeFamily, Name: in.Family})
+	}
+	if in.Tier != "" {
+		out = append(out, budget.Scope{Kind: scopeTier, Name: in.Tier})
+	}
+	return out
+}
+
+// runCaps are the caps that every run has.
+func runCaps(l Limits) []budget.Cap {
+	var caps []budget.Cap
+	if l.RunNanoUSD > 0 {
+		caps = append(caps, budget.Cap{For: budget.Each(scopeRun), Meter: budget.MeterMoney, Limit: l.RunNanoUSD, Per: budget.Lifetime()})
+	}
+	if l.RunTokens > 0 {
+		caps = append(caps, budget.Cap{For: budget.Each(scopeRun), Meter: budget.MeterTokens, Limit: l.RunTokens, Per: budget.Lifetime()})
+	}
+	return caps
+}
+
+// ownCaps are the caps of one run that was given its own.
+func ownCaps(run string, nanoUSD, tokens int64) []budget.Cap {
+	var caps []budget.Cap
+	if nanoUSD > 0 {
+		caps = append(caps, budget.Cap{For: budget.One(scopeRun, run), Meter: budget.MeterMoney, Limit: nanoUSD, Per: budget.Lifetime()})
+	}
+	if tokens > 0 {
+		caps = append(caps, budget.Cap{For: budget.One(scopeRun, run), Meter: budget.MeterTokens, Limit: tokens, Per: budget.Lifetime()})
+	}
+	return caps
+}
+
+// amounts are what tokens cost at a price, as the ledger counts it.
+func amounts(tokens, nanoUSDPerUnit int64) budget.Amounts {
+	return budget.Amounts{NanoUSD: budget.Cost(tokens, nanoUSDPerUnit), Tokens: tokens, Requests: 1}
+}
+
+// left is what the tightest caps of an answer of the ledger have left: nano-USD
+// of the tightest money cap, -1 without one, and the percentage of the tightest
+// cap of any kind, -1 without one.
+func left(caps []budget.CapState) (nanoUSD int64, percent int) {
+	nanoUSD, percent = -1, -1
+	for _, c := range caps {
+		if c.Meter == budget.MeterMoney && (nanoUSD < 0 || c.Left < nanoUSD) {
+			nanoUSD = max(c.Left, 0)
+		}
+		if c.Limit <= 0 {
+			continue
+		}
+		p := int(float64(max(c.Left, 0)) / float64(c.Limit) * 100)
+		if percent < 0 || p < percent {
+			percent = p
+		}
+	}
+	return nanoUSD, percent
+}
+
+// routerInstruments is the catalogue as the router sees it, appended to into.
+func routerInstruments(c *grid.Catalogue, into []router.Instrument) []router.Instrument {
+	for _, in := range c.List() {
+		into = append(into, router.Instrument{
+			ID: in.ID, Family: in.Family, Tier: in.Tier, Preview: in.Status == "preview",
+			Context: in.Context, MaxInput: in.MaxInput, MaxOutput: in.MaxOutput,
+			PriceNanoUSD: c.Price(in.ID).NanoUSDPerUnit, NoTools: in.NoTools, NoSchema: in.NoSchema,
+		})
+	}
+	return into
+}
+
+func catalogueIDs(c *grid.Catalogue) []string {
+	var ids []string
+	for _, in := range c.List() {
+		ids = append(ids, in.ID)
+	}
+	return ids
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,382 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/router"
+	"github.com/gridloop/gridloop/tools"
+)
+
+// run is one run in this process: its State, and what its handlers share.
+type run struct {
+	a      *Agent
+	state  State
+	blobs  Blobs
+	ledger *budget.Ledger
+	output *tools.Schema // nil: text
+	stream StreamMode
+	events *queue // nil while nobody reads
+
+	resumed bool
+	inbox   map[string]Decision // decisions by call key
+	thawed  bool                // Resume itself is what a run parked for money waited for
+
+	// What the handlers of one run share. Model ops of a run never overlap, tool
+	// ops do, so only cause and message need the lock.
+	scopes      []budget.Scope
+	strictMoney bool
+	warned      map[string]bool
+	transcripts [2]transcript // portable, and with the fields of the model's own
+	allowance   allowance
+	leftNanoUSD int64
+	leftPercent int
+	market      []router.Instrument
+
+	mu      sync.Mutex
+	cause   error // the Go error behind State.Failure or a pause
+	message struct {
+		hash string
+		m    grid.Message
+	}
+}
+
+// newRun prepares a run; it sends nothing and starts nothing.
+func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, opts []Option) (*run, error) {
+	var o runOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if len(o.decisions) > 0 {
+		return nil, errors.New("agent: Approve and Deny belong to Resume: a new run has no calls to decide")
+	}
+	r := &run{a: a, ledger: a.ledger, blobs: a.cfg.Blobs, output: output, stream: o.stream, strictMoney: a.strictMoney || o.nanoUSD > 0}
+	if r.blobs == nil {
+		r.blobs = &MemoryBlobs{}
+	}
+	r.state = State{
+		Version: LoopVersion, Agent: a.cfg.Name, Fingerprint: a.print + outputPrint(output), Run: or(o.id, "r"+randomID(8)),
+		Limits: a.limits, Labels: o.labels, Pin: o.pin, Kind: string(a.kind(output)),
+	}
+	if output != nil {
+		r.state.Schema, r.state.Verify = true, verifyOutput
+	}
+	if o.nanoUSD > 0 {
+		r.state.Limits.RunNanoUSD = o.nanoUSD
+	}
+	if o.tokens > 0 {
+		r.state.Limits.RunTokens = o.tokens
+	}
+	if err := r.write(ctx, input, &o); err != nil {
+		return nil, err
+	}
+	caps := ownCaps(r.state.Run, o.nanoUSD, o.tokens)
+	if !a.ownLedger {
+		caps = ownCaps(r.state.Run, r.state.Limits.RunNanoUSD, r.state.Limits.RunTokens)
+	}
+	if len(caps) > 0 {
+		if err := a.ledger.Define(ctx, "agent "+a.cfg.Name, caps...); err != nil {
+			return nil, err
+		}
+	}
+	r.ready()
+	return r, nil
+}
+
+func (r *run) ready() {
+	r.scopes = runScopes(&r.state)
+	r.warned = make(map[string]bool)
+	r.leftNanoUSD, r.leftPercent = -1, -1
+}
+
+func (a *Agent) kind(output *tools.Schema) router.Kind {
+	switch {
+	case a.cfg.Kind != "":
+		return a.cfg.Kind
+	case a.defs != nil:
+		return router.KindTools
+	case output != nil:
+		return router.KindExtract
+	}
+	return router.KindText
+}
+
+func outputPrint(s *tools.Schema) string {
+	if s == nil {
+		return ""
+	}
+	return "+" + BlobHash(s.JSON())
+}
+
+// write puts the first messages of the transcript in place.
+func (r *run) write(ctx context.Context, input string, o *runOptions) error {
+	var refs []MessageRef
+	if r.a.system != nil {
+		h, err := r.blobs.Put(ctx, r.a.system)
+		if err != nil {
+			return fmt.Errorf("agent: Blobs: %w", err)
+		}
+		refs = append(refs, MessageRef{Hash: h, Role: "system", Bytes: len(r.a.system)})
+	}
+	for _, ref := range o.before.refs {
+		if ref.Inline == nil && o.before.blobs != r.blobs {
+			data, err := o.before.blobs.Get(ctx, ref.Hash)
+			if err == nil {
+				_, err = r.blobs.Put(ctx, data)
+			}
+			if err != nil {
+				return fmt.Errorf("agent: Continue: %w", err)
+			}
+		}
+		refs = append(refs, ref)
+	}
+	messages := o.history
+	if input != "" {
+		messages = append(slices.Clip(messages), grid.UserMessage(input))
+	}
+	if len(messages) == 0 {
+		return errors.New("agent: the input is empty: say what the run is to do")
+	}
+	for _, m := range messages {
+		ref, err := r.keep(ctx, m)
+		if err != nil {
+			return err
+		}
+		refs = append(refs, ref)
+	}
+	r.state.Refs, r.state.Input = refs, len(refs)
+	return nil
+}
+
+// keep writes a message to Blobs and names it.
+func (r *run) keep(ctx context.Context, m grid.Message) (MessageRef, error) {
+	data, err := grid.EncodeMessage(m)
+	if err != nil {
+		return MessageRef{}, err
+	}
+	h, err := r.blobs.Put(ctx, data)
+	if err != nil {
+		return MessageRef{}, fmt.Errorf("agent: Blobs: %w", err)
+	}
+	ref := MessageRef{Hash: h, Role: m.Role, Bytes: len(data), Text: m.Text() != "", Private: m.Private()}
+	if len(m.ToolCalls) > 0 {
+		ref.Calls = make([]CallRef, len(m.ToolCalls))
+		for i, c := range m.ToolCalls {
+			ref.Calls[i] = CallRef{ID: c.ID, Name: c.Name}
+			if t, ok := r.a.tools.Lookup(c.Name); ok {
+				ref.Calls[i].ReadOnly = t.ReadOnly()
+			} else if r.a.agents[c.Name] != nil {
+				ref.Calls[i].Agent = c.Name
+			}
+		}
+	}
+	return ref, nil
+}
+
+// load reads a message; the assistant message of the turn is read by each of
+// its calls, so the last one is kept.
+func (r *run) load(ctx context.Context, ref MessageRef) (grid.Message, error) {
+	r.mu.Lock()
+	if ref.Hash != "" && r.message.hash == ref.Hash {
+		m := r.message.m
+		r.mu.Unlock()
+		return m, nil
+	}
+	r.mu.Unlock()
+	m, err := loadMessage(ctx, r.blobs, ref)
+	if err == nil {
+		r.remember(ref, m)
+	}
+	return m, err
+}
+
+func (r *run) remember(ref MessageRef, m grid.Message) {
+	r.mu.Lock()
+	r.message.hash, r.message.m = ref.Hash, m
+	r.mu.Unlock()
+}
+
+func (r *run) emit(e Event) {
+	if r.events != nil {
+		r.events.push(e)
+	}
+}
+
+// warn says a thing once in a run.
+func (r *run) warn(step int, text string) {
+	if !r.warned[text] {
+		r.warned[text] = true
+		r.emit(Warning{Step: step, Text: text})
+	}
+}
+
+func (r *run) blame(err error) {
+	r.mu.Lock()
+	r.cause = err
+	r.mu.Unlock()
+}
+
+// drive runs the loop to its end, a pause or an error. It is called once.
+func (r *run) drive(parent context.Context, events *queue) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	if err := r.a.enter(r, cancel); err != nil {
+		return err
+	}
+	defer r.a.leave(r)
+	r.events = events
+	ctx, span := r.startSpan(ctx)
+	s, err := Drive(ctx, &inProcess{run: r}, r.state)
+	r.state = s
+	r.retire(ctx, err)
+	r.endSpan(span, err)
+	r.events = nil
+	return r.verdict(ctx, err)
+}
+
+// retire gives back what the run holds: the allowance always, and the run's
+// caps unless it is parked.
+func (r *run) retire(ctx context.Context, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	r.releaseAllowance(ctx)
+	if err == nil {
+		r.blameOn(r.ledger.Forget(ctx, budget.Scope{Kind: scopeRun, Name: r.state.Run}))
+	}
+}
+
+// blameOn keeps an error that must not hide the run's own result.
+func (r *run) blameOn(err error) {
+	if err != nil {
+		r.warn(r.state.Turn, err.Error())
+	}
+}
+
+// settleTime is how long settling may take after a run was cancelled.
+const settleTime = 5 * time.Second
+
+// verdict is the error that stands beside the result.
+func (r *run) verdict(ctx context.Context, err error) error {
+	s := &r.state
+	fail := func(class string, cause error) error {
+		return &RunError{Run: s.Run, Class: class, Message: s.Reason, Err: cause}
+	}
+	switch {
+	case errors.Is(err, ErrParked):
+		s.Stop = ""
+		return r.park()
+	case err != nil:
+		return fail("executor", err)
+	}
+	switch s.Stop {
+	case StopCompleted, StopTool:
+		return nil
+	case StopCanceled:
+		cause := context.Cause(ctx)
+		if cause == nil {
+			cause = context.Canceled
+		}
+		return fail(string(StopCanceled), cause)
+	case StopInvalidOutput:
+		return fail(string(StopInvalidOutput), fmt.Errorf("%w: %s", ErrInvalidOutput, s.Reason))
+	case StopError:
+		class := "error"
+		if s.Failure != nil {
+			class = s.Failure.Class
+		}
+		return fail(class, r.cause)
+	}
+	if s.Answer != nil && s.Answer.Text {
+		return nil // a limit, with an answer or with the last text
+	}
+	if r.cause != nil {
+		return fail(string(s.Stop), fmt.Errorf("%w: %w", ErrNoAnswer, r.cause))
+	}
+	return fail(string(s.Stop), fmt.Errorf("%w: %s", ErrNoAnswer, s.Reason))
+}
+
+// park keeps the run for Resume and says what it waits for.
+func (r *run) park() error {
+	p := &Paused{Token: "paused_" + randomID(16), Err: r.cause}
+	for _, op := range r.state.Pending {
+		if op.Await == nil {
+			continue
+		}
+		p.Reason, p.Detail = op.Await.Reason, op.Await.Detail
+		if c := op.Await.Call; c != nil {
+			p.Calls = append(p.Calls, r.pendingCall(*c))
+		}
+	}
+	r.a.mu.Lock()
+	defer r.a.mu.Unlock()
+	if r.a.closed {
+		return ErrClosed
+	}
+	r.a.parked[p.Token] = r
+	return p
+}
+
+func (r *run) pendingCall(c CallAt) PendingCall {
+	p := PendingCall{Key: c.Key, Step: c.Step}
+	m, err := r.load(context.Background(), c.Message)
+	if err == nil && c.Index < len(m.ToolCalls) {
+		tc := m.ToolCalls[c.Index]
+		p.ID, p.Name, p.Args = tc.ID, tc.Name, []byte(tc.Arguments)
+	}
+	return p
+}
+
+// unpark takes a parked run and gives it what was delivered.
+func (a *Agent) unpark(token string, output *tools.Schema, o *runOptions) (*run, error) {
+	if o.labels.Tenant != "" || o.labels.User != "" || o.labels.Tags != nil || o.id != "" || o.nanoUSD != 0 || o.tokens != 0 || o.pin != "" || o.before.Len() > 0 || len(o.history) > 0 {
+		return nil, errors.New("agent: Resume takes decisions and Stream only: labels, caps, pin and history are those the run began with")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, ErrClosed
+	}
+	r := a.parked[token]
+	if r == nil {
+		return nil, ErrToken
+	}
+	if r.state.Version != LoopVersion {
+		return nil, ErrVersion
+	}
+	if r.state.Fingerprint != a.print+outputPrint(output) {
+		return nil, ErrFingerprint
+	}
+	waiting := make(map[string]bool)
+	for _, op := range r.state.Pending {
+		if op.Await != nil && op.Await.Call != nil {
+			waiting[op.Await.Call.Key] = true
+		}
+	}
+	for _, d := range o.decisions {
+		if !waiting[d.key] {
+			return nil, fmt.Errorf("agent: call %q does not wait for a decision: take the calls from Paused.Calls", d.key)
+		}
+	}
+	delete(a.parked, token)
+	if r.inbox == nil {
+		r.inbox = make(map[string]Decision)
+	}
+	for _, d := range o.decisions {
+		r.inbox[d.key] = d.d
+	}
+	r.thawed = true
+	r.resumed = true
+	r.cause = nil
+	r.output = output
+	r.stream = o.stream
+	return r, nil
+}
