@@ -97,3 +97,13 @@ func (l Limits) validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// allowanceLease is how long the allowance may stand without being renewed:
+// as long as a run may work and wait.
+func allowanceLease(l Limits) time.Duration {
+	const least, most = 15 * time.Minute, 24 * time.Hour
+	if l.Wall <= 0 || l.Wall > most || l.Wait > most {
+		return most
+	}
+	return min(max(l.Wall+l.Wait+time.Minute, least), most)
+}

@@ -146,7 +146,7 @@ func (l *Live[T]) Result() (*Result[T], error) {
 	case <-l.done:
 		return l.result, l.err
 	default:
-		return &Result[T]{Run: l.run.state.Run, Reason: ErrRunning.Error()}, ErrRunning
+		return &Result[T]{Run: l.run.id, Reason: ErrRunning.Error()}, ErrRunning
 	}
 }
 

@@ -188,10 +188,11 @@ type VerifyOut struct {
 
 // RunOut is the outcome of a run op.
 type RunOut struct {
-	Message *MessageRef `json:"message,omitempty"`
-	Status  string      `json:"status"`
-	Stop    Stop        `json:"stop"`
-	Totals  Totals      `json:"totals"`
+	Message *MessageRef  `json:"message,omitempty"`
+	Status  string       `json:"status"`
+	Stop    Stop         `json:"stop"`
+	Totals  Totals       `json:"totals"`
+	Steps   []StepRecord `json:"steps,omitempty"`
 }
 
 // AwaitOut is the outcome of an await op.

@@ -6,6 +6,7 @@ import "time"
 // used, and what was paid for it. It is the event, the row of a table and the
 // journal entry.
 type StepRecord struct {
+	Run        string `json:"run"` // differs from the result's own in steps of agents that it called
 	Step       int    `json:"step"`
 	Kind       string `json:"kind"`
 	Final      bool   `json:"final,omitempty"` // the answer at a limit

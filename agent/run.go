@@ -17,6 +17,7 @@ import (
 // run is one run in this process: its State, and what its handlers share.
 type run struct {
 	a      *Agent
+	id     string
 	state  State
 	blobs  Blobs
 	ledger *budget.Ledger
@@ -24,9 +25,12 @@ type run struct {
 	stream StreamMode
 	events *queue // nil while nobody reads
 
-	resumed bool
-	inbox   map[string]Decision // decisions by call key
-	thawed  bool                // Resume itself is what a run parked for money waited for
+	client *grid.Client
+
+	resumed  bool
+	children map[string]*run     // runs of agents that this one called, by op key
+	inbox    map[string]Decision // decisions by call key
+	thawed   bool                // Resume itself is what a run parked for money waited for
 
 	// What the handlers of one run share. Model ops of a run never overlap, tool
 	// ops do, so only cause and message need the lock.
@@ -59,7 +63,7 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 	if len(o.decisions) > 0 {
 		return nil, errors.New("agent: Approve and Deny belong to Resume: a new run has no calls to decide")
 	}
-	r := &run{a: a, ledger: a.ledger, blobs: a.cfg.Blobs, output: output, stream: o.stream, strictMoney: a.strictMoney || o.nanoUSD > 0}
+	r := &run{a: a, ledger: a.ledger, client: a.client, inbox: make(map[string]Decision), blobs: a.cfg.Blobs, output: output, stream: o.stream, strictMoney: a.strictMoney || o.nanoUSD > 0}
 	if r.blobs == nil {
 		r.blobs = &MemoryBlobs{}
 	}
@@ -93,6 +97,7 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 }
 
 func (r *run) ready() {
+	r.id = r.state.Run
 	r.scopes = runScopes(&r.state)
 	r.warned = make(map[string]bool)
 	r.leftNanoUSD, r.leftPercent = -1, -1
@@ -307,15 +312,7 @@ func (r *run) verdict(ctx context.Context, err error) error {
 // park keeps the run for Resume and says what it waits for.
 func (r *run) park() error {
 	p := &Paused{Token: "paused_" + randomID(16), Err: r.cause}
-	for _, op := range r.state.Pending {
-		if op.Await == nil {
-			continue
-		}
-		p.Reason, p.Detail = op.Await.Reason, op.Await.Detail
-		if c := op.Await.Call; c != nil {
-			p.Calls = append(p.Calls, r.pendingCall(*c))
-		}
-	}
+	r.waits(p)
 	r.a.mu.Lock()
 	defer r.a.mu.Unlock()
 	if r.a.closed {
@@ -323,6 +320,21 @@ func (r *run) park() error {
 	}
 	r.a.parked[p.Token] = r
 	return p
+}
+
+// waits collects what the run and the runs below it wait for.
+func (r *run) waits(p *Paused) {
+	for _, op := range r.state.Pending {
+		switch {
+		case op.Await != nil:
+			p.Reason, p.Detail = op.Await.Reason, op.Await.Detail
+			if c := op.Await.Call; c != nil {
+				p.Calls = append(p.Calls, r.pendingCall(*c))
+			}
+		case op.Run != nil && r.children[op.Key] != nil:
+			r.children[op.Key].waits(p)
+		}
+	}
 }
 
 func (r *run) pendingCall(c CallAt) PendingCall {
@@ -355,21 +367,14 @@ func (a *Agent) unpark(token string, output *tools.Schema, o *runOptions) (*run,
 	if r.state.Fingerprint != a.print+outputPrint(output) {
 		return nil, ErrFingerprint
 	}
-	waiting := make(map[string]bool)
-	for _, op := range r.state.Pending {
-		if op.Await != nil && op.Await.Call != nil {
-			waiting[op.Await.Call.Key] = true
-		}
-	}
+	var p Paused
+	r.waits(&p)
 	for _, d := range o.decisions {
-		if !waiting[d.key] {
+		if !slices.ContainsFunc(p.Calls, func(c PendingCall) bool { return c.Key == d.key }) {
 			return nil, fmt.Errorf("agent: call %q does not wait for a decision: take the calls from Paused.Calls", d.key)
 		}
 	}
 	delete(a.parked, token)
-	if r.inbox == nil {
-		r.inbox = make(map[string]Decision)
-	}
 	for _, d := range o.decisions {
 		r.inbox[d.key] = d.d
 	}

@@ -39,6 +39,7 @@ type State struct {
 	Stumbles   int      `json:"stumbles,omitempty"` // turns in a row in which every call failed
 	Held       int      `json:"held,omitempty"`     // sleeps in a row for reservations of others
 
+	Taken     int           `json:"taken"` // model steps of this run itself
 	Steps     []StepRecord  `json:"steps,omitempty"`
 	Totals    Totals        `json:"totals"`
 	Elapsed   time.Duration `json:"elapsed"` // wall time inside ops

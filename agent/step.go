@@ -111,7 +111,7 @@ func (s State) clock(done []answered) State {
 // ask issues the next ordinary model op, or the final one when a limit is reached.
 func (s State) ask() (State, []Op) {
 	switch {
-	case s.Limits.Steps > 0 && len(s.Steps) >= s.Limits.Steps:
+	case s.Limits.Steps > 0 && s.Taken >= s.Limits.Steps:
 		return s.finish(StopSteps, "the limit of "+strconv.Itoa(s.Limits.Steps)+" steps is reached")
 	case s.Limits.Wall > 0 && s.Elapsed >= s.Limits.Wall:
 		return s.finish(StopWall, "the limit of "+s.Limits.Wall.String()+" of work is reached")
@@ -186,10 +186,10 @@ func (s State) add(refs ...MessageRef) State {
 	return s
 }
 
-func (s State) record(r StepRecord) State {
-	out := make([]StepRecord, len(s.Steps), len(s.Steps)+1)
+func (s State) record(r ...StepRecord) State {
+	out := make([]StepRecord, len(s.Steps), len(s.Steps)+len(r))
 	copy(out, s.Steps)
-	s.Steps = append(out, r)
+	s.Steps = append(out, r...)
 	return s
 }
 

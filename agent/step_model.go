@@ -51,6 +51,7 @@ func (s State) account(out *ModelOut) State {
 		}
 	}
 	if out.Message != nil || len(r.Attempts) > 0 {
+		s.Taken++
 		s = s.record(r)
 	}
 	return s

@@ -112,6 +112,9 @@ func (s State) absorb(done []answered) State {
 			c.State, c.Result = callDone, a.out.Run.Message
 			c.Failed = a.out.Run.Status != "ok"
 			s.Totals = s.Totals.plus(a.out.Run.Totals)
+			s = s.record(a.out.Run.Steps...)
+		case a.out.Canceled:
+			// The end of the run answers it.
 		default:
 			n := note(c.Ref.ID, "not run: the executor returned no result")
 			c.State, c.Result, c.Failed = callDone, &n, true

@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/bits"
+	"strconv"
+
+	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/router"
+)
+
+// allowance is what a run keeps back on every cap for the answer at a limit: an
+// idle reservation, never dispatched, that is swapped for the call's own.
+type allowance struct {
+	id         string
+	serial     int
+	instrument string
+	bytes      int // of the messages that it pays for
+}
+
+// answerBytes is room for what the final question adds: the frame of the
+// request, the loop's own question, and the notes on calls that were not run.
+const answerBytes = 1024
+
+// take gives the reservation away; it is swapped or gone.
+func (w *allowance) take() string {
+	id := w.id
+	w.id = ""
+	return id
+}
+
+// room is how many bytes of messages the allowance pays for on an instrument.
+func (w *allowance) room(instrument string) (int, bool) {
+	return w.bytes, w.id != "" && w.instrument == instrument
+}
+
+// ensureAllowance makes the allowance pay for the history as it is now. If the
+// caps have no room for a larger one the old one stands, and the final answer
+// will leave out the oldest turns; with none at all the run cannot begin.
+func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
+	bytes := bytesOf(in.Messages)
+	w := &r.allowance
+	if w.id != "" && w.bytes >= bytes+answerBytes {
+		return nil
+	}
+	r.prices(ctx)
+	r.market = routerInstruments(r.client.Catalogue(), r.market[:0])
+	d := r.a.router.Decide(router.Step{
+		Run: r.id, Index: in.Step, Kind: router.KindText, PromptBytes: int64(bytes), MaxTokens: finalTokens,
+		Schema: in.Schema, Final: true, Pin: in.Pin, Sticky: in.Sticky, Labels: routeLabels(&r.state),
+	}, router.Snapshot{Instruments: r.market, LeftPercent: r.leftPercent})
+	inst, ok := r.client.Catalogue().Get(d.Instrument)
+	if !ok {
+		return nil // nothing can give a final answer; the step itself will say so
+	}
+	// Half as much again, so that the reservation is not changed at every step.
+	for _, room := range []int{bytes + bytes/2 + answerBytes, bytes + answerBytes} {
+		err := r.reserveAllowance(ctx, room, inst.ID, budget.Request{
+			Scopes:  onInstrument(r.scopes, inst),
+			Amounts: amounts(int64(room+or(inst.TemplateTokens, templateTokens)+finalTokens), r.client.Catalogue().Price(inst.ID).NanoUSDPerUnit),
+		})
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, budget.ErrDenied) {
+			return err
+		}
+		if w.id == "" && room == bytes+answerBytes {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) reserveAllowance(ctx context.Context, room int, instrument string, req budget.Request) error {
+	w := &r.allowance
+	w.serial++
+	req.ID = r.id + "/answer/" + r.a.nonce + strconv.Itoa(w.serial)
+	req.Lease, req.Idle, req.Swap = allowanceLease(r.state.Limits), true, w.id
+	grant, err := r.ledger.Reserve(ctx, req)
+	if req.Swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
+		w.id, req.Swap = "", ""
+		grant, err = r.ledger.Reserve(ctx, req)
+	}
+	if err != nil {
+		return err
+	}
+	w.id, w.instrument, w.bytes = req.ID, instrument, room
+	r.left(grant.Left)
+	return nil
+}
+
+// releaseAllowance gives the allowance back: the run has ended or is parked.
+func (r *run) releaseAllowance(ctx context.Context) {
+	if id := r.allowance.take(); id != "" {
+		if err := r.ledger.Release(ctx, id); err != nil && !errors.Is(err, budget.ErrUnknownReservation) {
+			r.blameOn(err)
+		}
+	}
+}
+
+// tokensFor is how many tokens money buys at a price.
+func tokensFor(nanoUSD, perUnit int64) int64 {
+	if perUnit <= 0 {
+		return math.MaxInt64
+	}
+	if nanoUSD <= 0 {
+		return 0
+	}
+	hi, lo := bits.Mul64(uint64(nanoUSD), 1_000_000)
+	if hi >= uint64(perUnit) {
+		return math.MaxInt64
+	}
+	q, _ := bits.Div64(hi, lo, uint64(perUnit))
+	return int64(min(q, math.MaxInt64))
+}

@@ -1,0 +1,235 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/tracing"
+)
+
+// attempt is what Begin opened and End closes: a reservation and a span.
+type attempt struct {
+	id     string
+	amount budget.Amounts
+	span   *tracing.AttemptSpan
+	renew  *renewal
+}
+
+// lease is how long a reservation stands without a sign of life. Its owner
+// renews it; one whose owner died is charged when it runs out.
+const lease = 2 * time.Minute
+
+// Begin reserves the upper bound of an attempt on every cap of the run, before
+// its first byte. When money is short it lowers max_tokens to what fits, down to
+// the floor; the request is lowered with the reservation, never the reservation
+// alone.
+func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Context, error) {
+	r := c.r
+	prompt := int64(at.MessageBytes) + int64(or(c.instrument.TemplateTokens, templateTokens))
+	c.price = r.client.Catalogue().Price(at.Instrument)
+	if c.price.NanoUSDPerUnit == 0 {
+		if r.strictMoney {
+			return ctx, fmt.Errorf("%w: set instruments.%s.max_price in the file, or Instrument.MaxPriceNanoUSD in the catalogue", ErrPriceUnknown, at.Instrument)
+		}
+		r.warn(c.in.Step, "no price is known for "+at.Instrument+": only the token half of the run's cap holds; set instruments."+at.Instrument+".max_price")
+	}
+	c.attempts++
+	id := c.op.Key + "/" + c.incarnation + "/" + strconv.Itoa(c.attempts)
+	grant, amount, err := c.reserve(ctx, id, prompt, at)
+	if err != nil {
+		c.denied(ctx, err)
+		return ctx, err
+	}
+	r.left(grant.Left)
+	r.crossed(grant.Crossed)
+	c.reserved = amount.NanoUSD
+	c.openSpan(ctx)
+	actx, span := r.a.tracing.Attempt(c.spanCtx, tracing.AttemptStart{URL: at.URL, Number: at.Number, Start: at.Start, Reservation: id})
+	if at.Header != nil {
+		r.a.tracing.Inject(actx, at.Header)
+	}
+	c.open = &attempt{id: id, amount: amount, span: span, renew: keepAlive(r.ledger, id)}
+	return actx, nil
+}
+
+// templateTokens is what a supplier's chat template may add to a prompt, where
+// the instrument does not say otherwise.
+const templateTokens = 512
+
+func (c *modelCall) reserve(ctx context.Context, id string, prompt int64, at *grid.Attempt) (budget.Grant, budget.Amounts, error) {
+	r := c.r
+	scopes := onInstrument(r.scopes, c.instrument)
+	swap := ""
+	if c.in.Final {
+		swap = r.allowance.take()
+	}
+	for try := 0; ; try++ {
+		amount := amounts(prompt+int64(at.MaxTokens), c.price.NanoUSDPerUnit)
+		grant, err := r.ledger.Reserve(ctx, budget.Request{ID: id, Scopes: scopes, Amounts: amount, Lease: lease, Swap: swap})
+		if swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
+			swap = "" // its lease ran out while a long tool worked
+			continue
+		}
+		var denied *budget.DeniedError
+		if err == nil || !errors.As(err, &denied) || try == shrinkTries {
+			return grant, amount, err
+		}
+		fits, ok := shrink(denied, prompt, c.price.NanoUSDPerUnit)
+		if !ok || fits >= int64(at.MaxTokens) {
+			return grant, amount, err
+		}
+		at.MaxTokens = int(fits)
+		c.rec.Shrunk = true
+	}
+}
+
+// shrinkTries bounds how often a reservation is lowered because others were
+// faster.
+const shrinkTries = 4
+
+// shrink says which max_tokens would fit what the denial says is available; at
+// least the floor, or none.
+func shrink(d *budget.DeniedError, prompt, price int64) (int64, bool) {
+	tokens, ok := d.Available(budget.MeterTokens)
+	if money, has := d.Available(budget.MeterMoney); has {
+		afford := tokensFor(money, price)
+		if !ok || afford < tokens {
+			tokens, ok = afford, true
+		}
+	}
+	if requests, has := d.Available(budget.MeterRequests); has && requests < 1 {
+		return 0, false
+	}
+	if !ok || tokens-prompt < finalTokens {
+		return 0, false
+	}
+	return tokens - prompt, true
+}
+
+// End settles an attempt by what is known of it: void with proof when it was
+// not billed, the usage when there is one, else the whole bound.
+func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
+	r, a := c.r, c.open
+	if a == nil {
+		return
+	}
+	c.open = nil
+	a.renew.stop()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
+	rec := AttemptRecord{Reservation: a.id, RequestID: v.RequestID, Instrument: at.Instrument, Status: v.Status, Billed: string(v.Billed), Class: string(v.Class)}
+	var err error
+	switch {
+	case v.Billed == grid.BilledNo:
+		err = r.ledger.Void(ctx, a.id, budget.Proof(v.Proof))
+	case v.Billed == grid.BilledYes && v.Usage != nil:
+		u := v.Usage
+		rec.Tokens = max(u.TotalTokens, u.PromptTokens+u.CompletionTokens)
+		actual := amounts(rec.Tokens, c.price.NanoUSDPerUnit)
+		rec.CostNanoUSD, rec.CostSource = actual.NanoUSD, CostEstimate
+		err = c.settled(r.ledger.Settle(ctx, a.id, actual))
+		c.rec.InputTokens += u.PromptTokens
+		c.rec.OutputTokens += rec.Tokens - u.PromptTokens
+		if u.CachedTokens != nil {
+			c.rec.CachedTokens += *u.CachedTokens
+		}
+	default:
+		rec.Tokens = a.amount.Tokens
+		rec.CostNanoUSD, rec.CostSource = a.amount.NanoUSD, CostBound
+		err = c.settled(r.ledger.Charge(ctx, a.id))
+	}
+	if err != nil {
+		r.warn(c.in.Step, "a reservation could not be settled; it is charged when its lease runs out: "+err.Error())
+	}
+	c.rec.CostNanoUSD += rec.CostNanoUSD
+	c.rec.Attempts = append(c.rec.Attempts, rec)
+	a.span.End(tracing.AttemptEnd{Status: v.Status, ErrorType: errorType(v), Billed: string(v.Billed), End: v.End, RequestID: v.RequestID})
+}
+
+func (c *modelCall) settled(s budget.Settlement, err error) error {
+	if err != nil {
+		return err
+	}
+	c.r.left(s.Left)
+	c.r.crossed(s.Crossed)
+	if s.Overrun {
+		c.r.warn(c.in.Step, c.instrument.ID+" used more than its bound; the excess is recorded as overrun: raise instruments."+c.instrument.ID+".template_tokens")
+	}
+	return nil
+}
+
+func (r *run) left(caps []budget.CapState) {
+	if len(caps) > 0 {
+		r.leftNanoUSD, r.leftPercent = left(caps)
+	}
+}
+
+func (r *run) crossed(cs []budget.Crossing) {
+	for _, x := range cs {
+		r.emit(CapCrossed{Cap: x.Cap, Percent: x.Percent})
+	}
+}
+
+// denied tells the reader and the trace that a cap refused the step.
+func (c *modelCall) denied(ctx context.Context, err error) {
+	var d *budget.DeniedError
+	if !errors.As(err, &d) {
+		return
+	}
+	c.r.emit(BudgetDenied{Step: c.in.Step, Instrument: c.instrument.ID, Kind: string(d.Kind()), Detail: d.Error()})
+	for _, v := range d.Violations {
+		c.r.a.tracing.Denied(ctx, tracing.Denial{Instrument: c.instrument.ID, Step: c.in.Step, Kind: string(v.Kind), Cap: v.Cap,
+			Scope: v.Scope.Kind, Meter: string(v.Meter), Limit: v.Limit, Requested: v.Requested})
+	}
+}
+
+// errorType is the low-cardinality name of what went wrong with an attempt.
+func errorType(v grid.Verdict) string {
+	switch {
+	case v.Err == nil:
+		return ""
+	case v.Status >= 400:
+		return strconv.Itoa(v.Status)
+	}
+	return string(v.Class)
+}
+
+// renewal keeps the lease of a reservation while its call is in flight.
+type renewal struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
+}
+
+func keepAlive(l *budget.Ledger, id string) *renewal {
+	k := &renewal{}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.timer = time.AfterFunc(lease/3, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.stopped {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+		defer cancel()
+		// If this fails the call goes on: the lease runs out, the bound is charged,
+		// and settling later gives the difference back.
+		_ = l.Renew(ctx, id, lease)
+		k.timer.Reset(lease / 3)
+	})
+	return k
+}
+
+func (k *renewal) stop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stopped = true
+	k.timer.Stop()
+}

@@ -1,0 +1,326 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/router"
+	"github.com/gridloop/gridloop/tracing"
+)
+
+// model carries out a model op: it routes the step, reserves for each attempt,
+// calls, settles, and says what came of it. Whatever happens, the outcome has
+// what the attempts cost, and no reservation of this op stays open.
+func (r *run) model(ctx context.Context, op Op) Outcome {
+	wall := op.Left
+	ctx, timer := newWallTimer(ctx, wall)
+	defer timer.stop()
+	c := &modelCall{r: r, op: op, in: op.Model, timer: timer, incarnation: r.a.incarnation(), started: time.Now()}
+	c.rec = StepRecord{Run: r.id, Step: c.in.Step, Kind: c.in.Kind, Final: c.in.Final, LeftNanoUSD: r.leftNanoUSD, LeftPercent: r.leftPercent}
+	if op.Issue > 1 || r.resumed {
+		c.chargeDead(ctx)
+	}
+	resp, err := c.call(ctx)
+	out := c.outcome(ctx, resp, err)
+	c.closeSpan(resp, err)
+	return out
+}
+
+// modelCall is one model op under way. It is the Observer of its attempts.
+type modelCall struct {
+	r           *run
+	op          Op
+	in          *ModelIn
+	timer       *wallTimer
+	incarnation string
+	started     time.Time
+
+	rec        StepRecord
+	instrument grid.Instrument
+	price      grid.Price
+	maxTokens  int
+	open       *attempt // between Begin and End
+	attempts   int
+	reserved   int64 // nano-USD of the last attempt
+
+	spanCtx context.Context
+	span    *tracing.ChatSpan
+	topup   *tracing.TopUpSpan
+	text    bool // text of this step was delivered
+}
+
+// call routes the step and asks the market.
+func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
+	r, in := c.r, c.in
+	refs := in.Messages
+	if !in.Final {
+		if err := r.ensureAllowance(ctx, in); err != nil {
+			return nil, err
+		}
+	}
+	d, err := c.route(ctx, bytesOf(refs))
+	if err != nil {
+		return nil, err
+	}
+	if in.Final {
+		if limit, ok := r.allowance.room(d.Instrument); ok {
+			refs, c.rec.Trimmed = trim(refs, limit)
+		}
+	}
+	transcript, err := r.transcriptFor(ctx, refs, c.instrument.Echo)
+	if err != nil {
+		return nil, err
+	}
+	c.maxTokens = or(in.MaxTokens, r.state.Limits.MaxTokens)
+	req := grid.Request{
+		Instrument: d.Instrument, Transcript: transcript, Params: r.a.cfg.Params, MaxTokens: c.maxTokens,
+		Observer: c, Notify: c.notice, Wait: in.Wait, Stream: c.streams(),
+	}
+	if !in.NoTools {
+		req.Tools = r.a.defs
+	}
+	if in.Schema && r.output != nil && req.Params.ResponseFormat == nil {
+		req.Params.ResponseFormat = responseFormat(r.output)
+	}
+	if in.NoTools {
+		req.Params.ToolChoice, req.Params.ParallelToolCalls = nil, nil
+	}
+	if req.Stream && r.shows(in) {
+		req.OnDelta = c.delta
+	}
+	return r.client.Chat(ctx, &req)
+}
+
+// route decides the instrument and records why.
+func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, error) {
+	r, in := c.r, c.in
+	pin := in.Pin
+	if in.Final && pin == "" && r.allowance.instrument != "" {
+		pin = r.allowance.instrument // what the answer was reserved on
+	}
+	r.prices(ctx)
+	r.market = routerInstruments(r.client.Catalogue(), r.market[:0])
+	d := r.a.router.Decide(router.Step{
+		Run: r.id, Index: in.Step, Kind: router.Kind(in.Kind), PromptBytes: int64(prompt),
+		MaxTokens: int64(or(in.MaxTokens, r.state.Limits.MaxTokens)),
+		Tools:     r.a.defs != nil && !in.NoTools, Schema: in.Schema, Final: in.Final, Pin: pin,
+		Sticky: in.Sticky, Escalation: in.Escalation, Exclude: in.Exclude, Labels: routeLabels(&r.state),
+	}, router.Snapshot{Instruments: r.market, LeftPercent: r.leftPercent})
+	rec := &c.rec
+	rec.Policy, rec.Reason, rec.Rule, rec.Why, rec.Requested = d.Policy, d.Reason, d.Rule, d.Why, d.Requested
+	for _, k := range d.Candidates {
+		rec.Candidates = append(rec.Candidates, Candidate{k.Instrument, k.Skipped})
+	}
+	if d.Instrument == "" {
+		return d, fmt.Errorf("%w: %s", ErrNoInstrument, d.Why)
+	}
+	in2, ok := r.client.Catalogue().Get(d.Instrument)
+	if !ok {
+		return d, fmt.Errorf("%w: the router chose %q, which the catalogue does not have", ErrNoInstrument, d.Instrument)
+	}
+	c.instrument = in2
+	c.price = r.client.Catalogue().Price(d.Instrument)
+	rec.Instrument, rec.Family, rec.Tier = in2.ID, in2.Family, in2.Tier
+	rec.PriceNanoUSD, rec.PriceSource = c.price.NanoUSDPerUnit, c.price.Source
+	if !c.price.At.IsZero() {
+		rec.PriceAge = time.Since(c.price.At)
+	}
+	r.emit(Routed{Step: in.Step, Instrument: d.Instrument, Reason: d.Reason, Why: d.Why, Requested: d.Requested, LeftNanoUSD: r.leftNanoUSD})
+	r.a.tracing.RouteDecision(ctx, tracing.Route{Step: in.Step, Instrument: d.Instrument, Policy: d.Policy, Reason: d.Reason, Rule: d.Rule, Requested: d.Requested, Why: d.Why})
+	return d, nil
+}
+
+// prices fetches the market's prices when an instrument has none.
+func (r *run) prices(ctx context.Context) {
+	c := r.client.Catalogue()
+	for _, in := range c.List() {
+		if c.Price(in.ID).NanoUSDPerUnit == 0 {
+			r.a.prices.refresh(ctx, r.client)
+			return
+		}
+	}
+}
+
+func routeLabels(s *State) map[string]string {
+	if s.Labels.Tenant == "" && s.Labels.User == "" {
+		return s.Labels.Tags
+	}
+	m := make(map[string]string, len(s.Labels.Tags)+2)
+	for k, v := range s.Labels.Tags {
+		m[k] = v
+	}
+	m["tenant"], m["user"] = s.Labels.Tenant, s.Labels.User
+	return m
+}
+
+// streams says whether the answer is asked for as a stream: only when somebody
+// may see it as it is written.
+func (c *modelCall) streams() bool {
+	switch c.r.stream {
+	case StreamOn:
+		return true
+	case StreamOff:
+		return false
+	}
+	return c.r.shows(c.in)
+}
+
+// shows says whether text of a step may be shown before the step is done: an
+// answer that is checked first is shown when it is accepted.
+func (r *run) shows(in *ModelIn) bool { return r.events != nil && !in.Schema }
+
+func (c *modelCall) delta(d grid.Delta) {
+	if d.Discard {
+		if c.text {
+			c.r.emit(TextDiscarded{Step: c.in.Step})
+		}
+		c.text = false
+		return
+	}
+	if d.Text != "" {
+		c.text = true
+		c.r.emit(TextDelta{Step: c.in.Step, Text: d.Text})
+	}
+}
+
+// notice passes on why a call takes its time. Waiting for a top-up is nobody's
+// work: the run's wall clock stands still.
+func (c *modelCall) notice(n grid.Notice) {
+	r := c.r
+	switch n.Kind {
+	case grid.NoticeTopUpWait:
+		if c.topup == nil {
+			c.timer.pause()
+			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: time.Now()})
+		}
+		r.emit(TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay})
+	case grid.NoticeTopUpEnd:
+		c.endTopUp(n.Class == "" || n.Status == 200, n.Attempt)
+		r.emit(TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == "" || n.Status == 200})
+	case grid.NoticeRetry:
+		r.emit(Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
+		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
+	}
+}
+
+func (c *modelCall) endTopUp(ok bool, tries int) {
+	if c.topup == nil {
+		return
+	}
+	c.timer.goOn()
+	outcome := "timed_out"
+	if ok {
+		outcome = "settled"
+	}
+	c.topup.End(tracing.TopUpEnd{Outcome: outcome, Tries: tries, End: time.Now()})
+	c.topup = nil
+}
+
+// outcome turns an answer or an error into data.
+func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error) Outcome {
+	r := c.r
+	out := &ModelOut{}
+	o := Outcome{Model: out}
+	c.endTopUp(err == nil, c.attempts)
+	if resp != nil {
+		c.rec.Model, c.rec.FinishReason, c.rec.Streamed = resp.Model, resp.FinishReason, resp.Streamed
+		c.rec.Waited, c.rec.RetryWait = resp.Waited, resp.RetryWait
+	}
+	var ge *grid.Error
+	if errors.As(err, &ge) {
+		c.rec.Waited = ge.Waited
+	}
+	var later *grid.TryLaterError
+	o.Waited = c.rec.Waited
+	c.rec.LeftNanoUSD, c.rec.LeftPercent = r.leftNanoUSD, r.leftPercent
+	switch {
+	case err == nil:
+		ref, kerr := r.keep(context.WithoutCancel(ctx), resp.Message)
+		if kerr != nil {
+			r.blame(kerr)
+			out.Failed = &Failure{Class: "blobs", Message: kerr.Error()}
+			break
+		}
+		r.remember(ref, resp.Message)
+		out.Message = &ref
+	case overTime(ctx):
+		o.OverTime = true
+	case ctx.Err() != nil:
+		o.Canceled = true
+	case errors.As(err, &later):
+		r.blame(err)
+		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: later.After, Detail: c.instrument.ID + " is dry and is being topped up"}
+	case errors.Is(err, grid.ErrDry):
+		r.blame(err)
+		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: time.Second, Detail: c.instrument.ID + " stayed dry for longer than the run may wait"}
+	default:
+		r.blame(err)
+		out.Refused, out.Failed = c.refusal(err)
+	}
+	out.Record = c.rec
+	if len(c.rec.Attempts) > 0 || out.Message != nil {
+		r.emit(StepDone{Record: c.rec})
+	}
+	return o
+}
+
+// refusal sorts an error: what the loop can answer, and what ends the run.
+func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
+	var denied *budget.DeniedError
+	var tooLong *grid.TooLongError
+	var ge *grid.Error
+	switch {
+	case errors.As(err, &denied):
+		kind := RefusalKind("")
+		switch {
+		case errors.Is(err, budget.ErrFrozen):
+			kind = RefusedFrozen
+		case errors.Is(err, budget.ErrTooBig):
+			kind = RefusedTooBig
+		case errors.Is(err, budget.ErrSpent):
+			kind = RefusedSpent
+		case errors.Is(err, budget.ErrHeld):
+			kind = RefusedHeld
+		default:
+			return nil, &Failure{Class: "no_label", Message: denied.Error()}
+		}
+		return &Refusal{Kind: kind, Instrument: c.instrument.ID, Detail: denied.Error()}, nil
+	case errors.As(err, &tooLong):
+		return &Refusal{Kind: RefusedTooLong, Instrument: c.instrument.ID, Detail: tooLong.Error()}, nil
+	case errors.Is(err, ErrPriceUnknown):
+		return nil, &Failure{Class: "price_unknown", Message: err.Error()}
+	case errors.Is(err, ErrNoInstrument):
+		return nil, &Failure{Class: "no_instrument", Message: err.Error()}
+	case errors.Is(err, budget.ErrUnavailable):
+		return nil, &Failure{Class: "store", Message: err.Error()}
+	case errors.As(err, &ge):
+		return nil, &Failure{Class: string(ge.Class), Message: ge.Error()}
+	}
+	return nil, &Failure{Class: "error", Message: err.Error()}
+}
+
+// chargeDead charges what earlier incarnations of this op left open: nobody
+// knows whether they were sent, so they count in full until a receipt says less.
+func (c *modelCall) chargeDead(ctx context.Context) {
+	open, err := c.r.ledger.OpenReservations(ctx, c.op.Key+"/")
+	if err != nil {
+		c.r.blameOn(err)
+		return
+	}
+	for _, o := range open {
+		_, err := c.r.ledger.Charge(ctx, o.ID)
+		c.r.blameOn(err)
+	}
+}
+
+func bytesOf(refs []MessageRef) int {
+	n := 0
+	for _, ref := range refs {
+		n += refBytes(ref)
+	}
+	return n
+}

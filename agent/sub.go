@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/tools"
+)
+
+// sub carries out a run op: a whole run of another agent, with its own State and
+// transcript, that spends from the caps of every run above it. False means that
+// it waits for somebody outside, and with it the whole tree.
+func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
+	m, err := r.load(ctx, op.Run.Message)
+	if err != nil || op.Run.Index >= len(m.ToolCalls) {
+		n := note(callID(op), "not run: the call could not be read")
+		return Outcome{Run: &RunOut{Message: &n, Status: string(tools.StatusError)}}, true
+	}
+	call := m.ToolCalls[op.Run.Index]
+	child, problem := r.child(ctx, op, call)
+	if problem != "" {
+		return r.subAnswer(ctx, call.ID, problem, &RunOut{Status: string(tools.StatusInvalidArguments)}), true
+	}
+	s, err := Drive(ctx, &inProcess{run: child}, child.state)
+	child.state = s
+	child.retire(ctx, err)
+	if errors.Is(err, ErrParked) {
+		return Outcome{}, false
+	}
+	r.mu.Lock()
+	delete(r.children, op.Key)
+	r.mu.Unlock()
+	out := &RunOut{Status: string(tools.StatusOK), Stop: s.Stop, Totals: s.Totals, Steps: s.Steps}
+	text := "the agent stopped without an answer: " + s.Reason
+	if s.Answer != nil {
+		if m, err := child.load(ctx, *s.Answer); err == nil {
+			text = m.Text()
+		}
+	}
+	if verr := child.verdict(ctx, err); verr != nil {
+		out.Status = string(tools.StatusError)
+		text = sentence("the agent failed", s.Reason, text)
+	}
+	answer := r.subAnswer(context.WithoutCancel(ctx), call.ID, text, out)
+	answer.Waited = s.Waited
+	answer.Canceled = ctx.Err() != nil
+	return answer, true
+}
+
+func (r *run) subAnswer(ctx context.Context, callID, text string, out *RunOut) Outcome {
+	ref, err := r.keep(ctx, grid.ToolMessage(callID, text))
+	if err != nil {
+		ref = note(callID, "the result could not be kept")
+	}
+	out.Message = &ref
+	return Outcome{Run: out}
+}
+
+// child finds the run of an op that parked, or makes it.
+func (r *run) child(ctx context.Context, op Op, call grid.ToolCall) (c *run, problem string) {
+	r.mu.Lock()
+	c = r.children[op.Key]
+	r.mu.Unlock()
+	if c != nil {
+		r.mu.Lock()
+		c.inbox, c.thawed, c.resumed = r.inbox, true, true
+		r.mu.Unlock()
+		return c, ""
+	}
+	var in struct {
+		Task string `json:"task"`
+	}
+	if err := json.Unmarshal([]byte(call.Arguments), &in); err != nil || in.Task == "" {
+		return nil, `the arguments do not fit: give {"task": "..."} with all that the agent needs to know. Call again.`
+	}
+	a := r.a.agents[op.Name]
+	s := &r.state
+	c = &run{a: a, ledger: r.ledger, blobs: r.blobs, strictMoney: r.strictMoney, inbox: r.inbox, client: r.client}
+	c.state = State{
+		Version: LoopVersion, Agent: a.cfg.Name, Fingerprint: a.print, Run: keyRun(op.Key), Limits: a.limits, Labels: s.Labels,
+		Kind: string(a.kind(nil)), Parents: append(append([]string{}, s.Parents...), s.Run),
+	}
+	if err := c.write(ctx, in.Task, &runOptions{}); err != nil {
+		return nil, "the agent could not start"
+	}
+	if err := r.ledger.Define(ctx, "agent "+a.cfg.Name, ownCaps(c.state.Run, a.limits.RunNanoUSD, a.limits.RunTokens)...); err != nil {
+		return nil, "the agent could not start: its caps could not be set"
+	}
+	c.ready()
+	r.mu.Lock()
+	if r.children == nil {
+		r.children = make(map[string]*run)
+	}
+	r.children[op.Key] = c
+	r.mu.Unlock()
+	return c, ""
+}
+
+// keyRun makes an op key a run id: keys of the child's ops are built on it.
+func keyRun(key string) string {
+	b := []byte(key)
+	for i := range b {
+		if b[i] == '/' {
+			b[i] = '.'
+		}
+	}
+	return string(b)
+}

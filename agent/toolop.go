@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/gridloop/gridloop/grid"
+	"github.com/gridloop/gridloop/tools"
+	"github.com/gridloop/gridloop/tracing"
+)
+
+// statusDenied is the status of a call that a person refused.
+const statusDenied = "denied"
+
+// tool carries out a tool op: it asks for approval if the tool wants it, and
+// runs the call at most once.
+func (r *run) tool(ctx context.Context, op Op) Outcome {
+	in := op.Tool
+	m, err := r.load(ctx, in.Message)
+	if err != nil || in.Index >= len(m.ToolCalls) {
+		r.blame(fmt.Errorf("agent: tool call %s cannot be read: %w", op.Key, err))
+		n := note(callID(op), "not run: the call could not be read")
+		return Outcome{Tool: &ToolOut{Message: &n, Status: string(tools.StatusError)}}
+	}
+	call := m.ToolCalls[in.Index]
+	args := json.RawMessage(call.Arguments)
+	t, known := r.a.tools.Lookup(call.Name)
+	approver := ""
+	switch {
+	case in.Decision != nil && !in.Decision.Approved:
+		return r.answer(ctx, op, call, 0, tools.Result{Status: statusDenied, Content: denial(*in.Decision)})
+	case in.Decision != nil:
+		approver = in.Decision.By
+	case known && t.Check(args) == nil:
+		// Calls that cannot run anyway are not worth a person's time.
+		if needed, err := t.Approval(ctx, args); needed || err != nil {
+			r.emit(ToolAsked{Step: in.Step, Call: PendingCall{Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Step: in.Step}})
+			return Outcome{Tool: &ToolOut{Ask: true}}
+		}
+	}
+	r.emit(ToolStarted{Step: in.Step, Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Parallel: in.Parallel})
+	s := &r.state
+	start := time.Now()
+	ctx, span := r.a.tracing.Tool(ctx, tracing.ToolStart{
+		Agent: s.Agent, Name: call.Name, Description: describe(t, known), CallID: call.ID, Step: in.Step, Index: in.Index,
+		Parallel: in.Parallel, Approval: approval(in.Decision), Arguments: func() string { return call.Arguments },
+	})
+	ctx = tools.WithCall(ctx, tools.Call{
+		Key: op.Key, ID: call.ID, Tool: call.Name, Run: s.Run, Agent: s.Agent, Tenant: s.Labels.Tenant, User: s.Labels.User,
+		Tags: s.Labels.Tags, Approver: approver, Step: in.Step, Index: in.Index, Issue: op.Issue,
+	})
+	callCtx := ctx
+	if op.Left > 0 {
+		var cancel context.CancelFunc
+		callCtx, cancel = context.WithTimeoutCause(ctx, op.Left, errOverTime)
+		defer cancel()
+	}
+	res := r.a.tools.Call(callCtx, call.Name, args)
+	span.End(tracing.ToolEnd{Status: string(res.Status), Abandoned: res.Abandoned, Result: func() string { return res.Content }})
+	out := r.answer(context.WithoutCancel(ctx), op, call, time.Since(start), res)
+	out.Canceled = ctx.Err() != nil
+	out.OverTime = !out.Canceled && overTime(callCtx)
+	return out
+}
+
+// answer keeps the result as the call's tool message.
+func (r *run) answer(ctx context.Context, op Op, call grid.ToolCall, took time.Duration, res tools.Result) Outcome {
+	out := &ToolOut{Status: string(res.Status), Ends: res.Ends, Abandoned: res.Abandoned}
+	ref, err := r.keep(ctx, grid.ToolMessage(call.ID, res.Content))
+	if err != nil {
+		r.blame(err)
+		ref = note(call.ID, "the result could not be kept")
+		out.Status = string(tools.StatusError)
+	}
+	out.Message = &ref
+	r.emit(ToolFinished{Step: op.Tool.Step, Key: op.Key, ID: call.ID, Name: call.Name, Status: out.Status,
+		Content: res.Content, Duration: took, Abandoned: res.Abandoned})
+	return Outcome{Tool: out}
+}
+
+func denial(d Decision) string {
+	by := "a person"
+	if d.By != "" {
+		by = d.By
+	}
+	return sentence("not run: "+by+" refused this call", d.Reason) + ". Do not try it again; go on without it."
+}
+
+func approval(d *Decision) string {
+	switch {
+	case d == nil:
+		return "auto"
+	case d.Approved:
+		return "granted"
+	}
+	return statusDenied
+}
+
+func describe(t tools.Tool, known bool) string {
+	if !known {
+		return ""
+	}
+	return t.Description()
+}
