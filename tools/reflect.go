@@ -24,10 +24,10 @@ func schemaOf(t reflect.Type) (*Schema, error) {
 	// the cycle; the schema that is sent is then made without references.
 	named := newReflection(t, false)
 	tree, err := named.reflect(t)
-	if err != nil {
-		return nil, err
+	if tree != nil {
+		err = errors.Join(err, cycle(tree))
 	}
-	if err := named.cycle(tree); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	inlined := newReflection(t, true)
@@ -211,7 +211,7 @@ func (r *reflection) mapKey(t reflect.Type) {
 }
 
 // cycle says which types hold each other, if any do.
-func (r *reflection) cycle(root *invopop.Schema) error {
+func cycle(root *invopop.Schema) error {
 	done := make(map[string]bool)
 	var through []string
 	var walk func(*invopop.Schema) error

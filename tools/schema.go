@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
 // A Schema is a JSON Schema with an object at its root, compiled once, and bound to
@@ -155,9 +157,34 @@ func compile(text json.RawMessage, doc any) (s *Schema, err error) {
 		if _, elsewhere := errors.AsType[*jsonschema.LoadURLError](err); elsewhere {
 			return nil, fmt.Errorf("the schema refers to another document, and none is ever loaded: put it under $defs: %w", err)
 		}
-		return nil, fmt.Errorf("the schema does not compile: mend it: %s", strings.ReplaceAll(err.Error(), place, ""))
+		return nil, fmt.Errorf("the schema does not compile: mend it: %s", whyNot(err, doc, place))
+	}
+	if circular(rules.Validate(map[string]any{})) {
+		return nil, errors.New("the schema cannot be kept: it refers to itself without end: let the $ref stand within a property")
 	}
 	return &Schema{text: text, rules: rules}, nil
+}
+
+// whyNot says in which places a schema is none.
+func whyNot(err error, doc any, place string) string {
+	if broken, ok := errors.AsType[*jsonschema.SchemaValidationError](err); ok {
+		if wrong, ok := errors.AsType[*ArgumentsError](explain(broken.Err, doc)); ok {
+			return strings.ReplaceAll(strings.TrimPrefix(wrong.Explain(), "- "), "\n- ", "; ")
+		}
+	}
+	return strings.ReplaceAll(err.Error(), place, "")
+}
+
+// circular reports whether a validation went in circles.
+func circular(err error) bool {
+	invalid, ok := errors.AsType[*jsonschema.ValidationError](err)
+	if !ok {
+		return false
+	}
+	if _, circle := invalid.ErrorKind.(*kind.RefCycle); circle {
+		return true
+	}
+	return slices.ContainsFunc(invalid.Causes, func(cause *jsonschema.ValidationError) bool { return circular(cause) })
 }
 
 // noLoader keeps a schema from reaching into the network or the file system.

@@ -299,8 +299,9 @@ func TestAllMistakesOfATypeAreSaidAtOnce(t *testing.T) {
 		A chan int `json:"a"`
 		B func()   `json:"b"`
 		C int      `json:"c" jsonschema:"minimun=3"`
+		D tree     `json:"d"`
 	}]()
-	for _, want := range []string{"chan int", "func()", "minimun"} {
+	for _, want := range []string{"chan int", "func()", "minimun", "tools.tree -> tools.tree"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}
@@ -396,11 +397,12 @@ func TestRawSchemasThatCannotBeUsed(t *testing.T) {
 		{"several types", `{"type":["object","null"]}`, `write "type":"object"`},
 		{"no JSON", `{"type":}`, "cannot be read"},
 		{"name twice", `{"type":"object","type":"object"}`, "twice"},
-		{"unknown type", `{"type":"object","properties":{"a":{"type":"dict"}}}`, "does not compile"},
+		{"unknown type", `{"type":"object","properties":{"a":{"type":"dict"}}}`, "does not compile: mend it: /properties/a/type: expected array"},
 		{"bad pattern", `{"type":"object","properties":{"a":{"pattern":"("}}}`, "does not compile"},
 		{"reference to the network", `{"type":"object","properties":{"a":{"$ref":"https://example.com/a.json"}}}`, "under $defs"},
 		{"reference to a file", `{"type":"object","properties":{"a":{"$ref":"file:///etc/passwd"}}}`, "under $defs"},
 		{"reference to nothing", `{"type":"object","properties":{"a":{"$ref":"#/$defs/b"}}}`, "does not compile"},
+		{"reference to itself", `{"type":"object","$ref":"#"}`, "without end"},
 		{"unknown metaschema", `{"$schema":"https://example.com/meta","type":"object"}`, "none is ever loaded"},
 		{"required, but forbidden", `{"type":"object","properties":{},"required":["a"],"additionalProperties":false}`, `"a" is required`},
 		{"required, but false", `{"type":"object","properties":{"a":false},"required":["a"]}`, `"a" is required`},
