@@ -40,7 +40,7 @@ func (w *allowance) room(instrument string) (int, bool) {
 // caps have no room for a larger one the old one stands, and the final answer
 // will leave out the oldest turns; with none at all the run cannot begin.
 func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
-	bytes := bytesOf(in.Messages)
+	bytes := bytesOf(in.Messages) + len(r.format)
 	w := &r.allowance
 	if w.id != "" && w.bytes >= bytes+answerBytes {
 		return nil

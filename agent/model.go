@@ -19,7 +19,7 @@ func (r *run) model(ctx context.Context, op Op) Outcome {
 	wall := op.Left
 	ctx, timer := newWallTimer(ctx, wall)
 	defer timer.stop()
-	c := &modelCall{r: r, op: op, in: op.Model, timer: timer, incarnation: r.a.incarnation(), started: time.Now()}
+	c := &modelCall{r: r, op: op, in: op.Model, base: ctx, timer: timer, incarnation: r.a.incarnation(), started: time.Now()}
 	c.rec = StepRecord{Run: r.id, Step: c.in.Step, Kind: c.in.Kind, Final: c.in.Final, LeftNanoUSD: r.leftNanoUSD, LeftPercent: r.leftPercent}
 	if op.Issue > 1 || r.resumed {
 		c.chargeDead(ctx)
@@ -47,7 +47,8 @@ type modelCall struct {
 	attempts   int
 	reserved   int64 // nano-USD of the last attempt
 
-	spanCtx context.Context
+	base    context.Context // of the run
+	spanCtx context.Context // of the chat span
 	span    *tracing.ChatSpan
 	topup   *tracing.TopUpSpan
 	text    bool // text of this step was delivered
@@ -68,7 +69,7 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	}
 	if in.Final {
 		if limit, ok := r.allowance.room(d.Instrument); ok {
-			refs, c.rec.Trimmed = trim(refs, limit)
+			refs, c.rec.Trimmed = trim(refs, limit-answerBytes/2-len(r.format))
 		}
 	}
 	transcript, err := r.transcriptFor(ctx, refs, c.instrument.Echo)
@@ -83,8 +84,8 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	if !in.NoTools {
 		req.Tools = r.a.defs
 	}
-	if in.Schema && r.output != nil && req.Params.ResponseFormat == nil {
-		req.Params.ResponseFormat = responseFormat(r.output)
+	if in.Schema && req.Params.ResponseFormat == nil {
+		req.Params.ResponseFormat = r.format
 	}
 	if in.NoTools {
 		req.Params.ToolChoice, req.Params.ParallelToolCalls = nil, nil

@@ -2,11 +2,14 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/grid"
@@ -21,13 +24,15 @@ type run struct {
 	state  State
 	blobs  Blobs
 	ledger *budget.Ledger
-	output *tools.Schema // nil: text
+	output *tools.Schema   // nil: text
+	format json.RawMessage // asks for output
 	stream StreamMode
 	events *queue // nil while nobody reads
 
 	client *grid.Client
 
 	resumed  bool
+	traced   trace.SpanContext   // of the run before it paused
 	children map[string]*run     // runs of agents that this one called, by op key
 	inbox    map[string]Decision // decisions by call key
 	thawed   bool                // Resume itself is what a run parked for money waited for
@@ -73,6 +78,7 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 	}
 	if output != nil {
 		r.state.Schema, r.state.Verify = true, verifyOutput
+		r.format = responseFormat(output)
 	}
 	if o.nanoUSD > 0 {
 		r.state.Limits.RunNanoUSD = o.nanoUSD

@@ -46,12 +46,12 @@ func (s State) account(out *ModelOut) State {
 	s.Totals.OutputTokens += r.OutputTokens
 	if out.Message != nil {
 		s.Totals.ModelCalls++
+		s.Taken++
 		if r.Instrument != "" {
 			s.Sticky = r.Instrument
 		}
 	}
 	if out.Message != nil || len(r.Attempts) > 0 {
-		s.Taken++
 		s = s.record(r)
 	}
 	return s

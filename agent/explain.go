@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gridloop/gridloop/budget"
+)
+
+// Explain says what is in force: every limit, cap, route, instrument and price
+// with its source. It is text for people.
+func (a *Agent) Explain() string {
+	var b strings.Builder
+	l := a.limits
+	fmt.Fprintf(&b, "agent %s\n", a.cfg.Name)
+	fmt.Fprintf(&b, "\nlimits of a run\n")
+	row := func(name, value string) { fmt.Fprintf(&b, "  %-12s %s\n", name, value) }
+	count := func(n int) string {
+		if n <= 0 {
+			return "none"
+		}
+		return fmt.Sprint(n)
+	}
+	span := func(d time.Duration) string {
+		if d <= 0 || d > 1<<61 {
+			return "none"
+		}
+		return d.String()
+	}
+	row("steps", count(l.Steps))
+	row("tool calls", count(l.ToolCalls))
+	row("parallel", count(l.Parallel))
+	row("repairs", fmt.Sprint(l.Repairs))
+	row("wall", span(l.Wall)+" of work")
+	row("wait", span(l.Wait)+" for top-ups")
+	row("max tokens", fmt.Sprintf("%d a call; %d for the answer at a limit", l.MaxTokens, finalTokens))
+
+	fmt.Fprintf(&b, "\ncaps\n")
+	if !a.ownLedger {
+		row("shared", "this agent spends from a ledger that it shares")
+		for _, c := range runCaps(l) {
+			row("each run", describeCap(c))
+		}
+	}
+	for _, c := range a.caps {
+		row(c.For.String(), describeCap(c))
+	}
+	if len(a.caps) == 0 && a.ownLedger {
+		row("none", "nothing bounds what a run spends")
+	}
+
+	fmt.Fprintf(&b, "\nroutes\n")
+	if t, ok := a.router.(interface{ Explain() []string }); ok {
+		for _, line := range t.Explain() {
+			fmt.Fprintf(&b, "  %s\n", line)
+		}
+	} else {
+		fmt.Fprintf(&b, "  a router of the service's own (%T)\n", a.router)
+	}
+
+	fmt.Fprintf(&b, "\ninstruments\n")
+	for _, in := range a.client.Catalogue().List() {
+		p := a.client.Catalogue().Price(in.ID)
+		price := "no price yet: asked for at the first step"
+		if p.NanoUSDPerUnit > 0 {
+			price = budget.FormatUSD(p.NanoUSDPerUnit) + " a Unit at most (" + p.Source + ")"
+		}
+		fmt.Fprintf(&b, "  %-15s %-8s max input %-8d max output %-8d %s\n", in.ID, in.Status, in.MaxInput, in.MaxOutput, price)
+	}
+
+	fmt.Fprintf(&b, "\ntools\n")
+	for _, t := range a.tools.All() {
+		var traits []string
+		if t.ReadOnly() {
+			traits = append(traits, "read only")
+		}
+		if t.EndsRun() {
+			traits = append(traits, "ends the run")
+		}
+		row(t.Name(), strings.Join(append(traits, "timeout "+span(t.Timeout())), ", "))
+	}
+	return b.String()
+}
+
+func describeCap(c budget.Cap) string {
+	limit := fmt.Sprintf("%d %s", c.Limit, c.Meter)
+	if c.Meter == budget.MeterMoney {
+		limit = budget.FormatUSD(c.Limit)
+	}
+	return limit + " per " + c.Per.String()
+}
