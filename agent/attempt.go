@@ -50,7 +50,7 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 	r.crossed(grant.Crossed)
 	c.reserved = amount.NanoUSD
 	c.openSpan(ctx)
-	actx, span := r.a.tracing.Attempt(c.spanCtx, tracing.AttemptStart{URL: at.URL, Number: at.Number, Start: at.Start, Reservation: id})
+	actx, span := r.a.tracing.Attempt(c.spanCtx, tracing.AttemptStart{URL: at.URL, Number: at.Number, Start: at.Start, Instrument: at.Instrument, Reservation: id})
 	if at.Header != nil {
 		r.a.tracing.Inject(actx, at.Header)
 	}
@@ -191,13 +191,17 @@ func (c *modelCall) denied(ctx context.Context, err error) {
 
 // errorType is the low-cardinality name of what went wrong with an attempt.
 func errorType(v grid.Verdict) string {
-	switch {
-	case v.Err == nil:
+	if v.Err == nil {
 		return ""
-	case v.Status >= 400:
-		return strconv.Itoa(v.Status)
 	}
-	return string(v.Class)
+	return statusOr(v.Status, string(v.Class))
+}
+
+func statusOr(status int, class string) string {
+	if status >= 400 {
+		return strconv.Itoa(status)
+	}
+	return class
 }
 
 // renewal keeps the lease of a reservation while its call is in flight.

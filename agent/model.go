@@ -131,8 +131,20 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		rec.PriceAge = time.Since(c.price.At)
 	}
 	r.emit(Routed{Step: in.Step, Instrument: d.Instrument, Reason: d.Reason, Why: d.Why, Requested: d.Requested, LeftNanoUSD: r.leftNanoUSD})
-	r.a.tracing.RouteDecision(ctx, tracing.Route{Step: in.Step, Instrument: d.Instrument, Policy: d.Policy, Reason: d.Reason, Rule: d.Rule, Requested: d.Requested, Why: d.Why})
+	r.a.tracing.RouteDecision(ctx, c.routing(d))
 	return d, nil
+}
+
+func (c *modelCall) routing(d router.Decision) tracing.Routing {
+	t := tracing.Routing{Step: c.in.Step, Instrument: d.Instrument, Family: c.rec.Family, Tier: c.rec.Tier, Route: c.routed(), Probability: d.Probability}
+	for _, k := range d.Candidates {
+		if k.Skipped == "" {
+			t.Candidates = append(t.Candidates, k.Instrument)
+		} else {
+			t.Skipped = append(t.Skipped, k.Instrument)
+		}
+	}
+	return t
 }
 
 // prices fetches the market's prices when an instrument has none.
@@ -196,7 +208,7 @@ func (c *modelCall) notice(n grid.Notice) {
 	case grid.NoticeTopUpWait:
 		if c.topup == nil {
 			c.timer.pause()
-			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: time.Now()})
+			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: time.Now(), Tries: n.Attempt})
 		}
 		r.emit(TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay})
 	case grid.NoticeTopUpEnd:
@@ -204,7 +216,7 @@ func (c *modelCall) notice(n grid.Notice) {
 		r.emit(TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == "" || n.Status == 200})
 	case grid.NoticeRetry:
 		r.emit(Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
-		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
+		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, ErrorType: statusOr(n.Status, string(n.Class)), Delay: n.Delay})
 	}
 }
 

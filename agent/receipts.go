@@ -51,7 +51,7 @@ func (a *Agent) reconcile(ctx context.Context, step *StepRecord, at *AttemptReco
 		return fmt.Errorf("agent: the receipt of %s: %w", at.RequestID, err)
 	}
 	delta := actual.NanoUSD - at.CostNanoUSD
-	a.tracing.CostAdjusted(ctx, tracing.CostAdjustment{Instrument: at.Instrument, RequestID: at.RequestID, Step: step.Step, DeltaNanoUSD: delta, Source: "receipt"})
+	a.tracing.CostAdjusted(ctx, tracing.Adjustment{Instrument: at.Instrument, Agent: a.cfg.Name, RequestID: at.RequestID, Step: step.Step, DeltaNanoUSD: delta, Source: "receipt"})
 	at.CostNanoUSD, at.CostSource, at.Tokens = actual.NanoUSD, CostReceipt, receipt.TotalTokens
 	step.CostNanoUSD += delta
 	return nil

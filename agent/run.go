@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/router"

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 func (r *run) startSpan(ctx context.Context) (context.Context, *tracing.RunSpan) {
-	return r.a.tracing.Run(ctx, tracing.RunStart{Agent: r.a.cfg.Name, Description: r.a.cfg.Description, RunID: r.id, Resumed: r.traced})
+	return r.a.tracing.Run(ctx, tracing.RunStart{Agent: r.a.cfg.Name, Description: r.a.cfg.Description, RunID: r.id, Resumed: tracing.ParseTraceparent(r.state.Trace)})
 }
 
 func (r *run) endSpan(span *tracing.RunSpan, err error) {
@@ -37,7 +38,7 @@ func (r *run) endSpan(span *tracing.RunSpan, err error) {
 			end.ErrorType = s.Failure.Class
 		}
 	}
-	r.traced = span.SpanContext()
+	r.state.Trace = span.Traceparent()
 	span.End(end)
 }
 
@@ -59,10 +60,21 @@ func (c *modelCall) openSpan(ctx context.Context) {
 	addr, port := r.client.Host()
 	c.spanCtx, c.span = r.a.tracing.Chat(ctx, tracing.ChatStart{
 		Start: c.started, Agent: r.a.cfg.Name, Instrument: c.instrument.ID, Family: c.instrument.Family, Tier: c.instrument.Tier,
-		Step: c.in.Step, Route: tracing.Route{Policy: c.rec.Policy, Reason: c.rec.Reason, Rule: c.rec.Rule, Requested: c.rec.Requested},
-		Escalated: c.in.Escalation > 0, ServerAddress: addr, ServerPort: port, Stream: c.streams(), MaxTokens: int64(c.maxTokens),
-		Temperature: p.Temperature, TopP: p.TopP, Seed: p.Seed, Stop: p.Stop, OutputJSON: c.in.Schema,
+		Step: c.in.Step, Route: c.routed(), ReservedNanoUSD: c.reserved, ServerAddress: addr, ServerPort: port, Stream: c.streams(), MaxTokens: int64(c.maxTokens),
+		Temperature: p.Temperature, TopP: p.TopP, Seed: p.Seed, Stop: p.Stop, OutputJSON: c.in.Schema, ReasoningEffort: deref(p.ReasoningEffort),
+		Input: func() string { return r.contentOf(ctx, c.in.Messages) },
 	})
+}
+
+func (c *modelCall) routed() tracing.Route {
+	return tracing.Route{Policy: c.rec.Policy, Reason: c.rec.Reason, Rule: c.rec.Rule, Requested: c.rec.Requested, Escalated: c.in.Escalation > 0}
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 func (c *modelCall) closeSpan(resp *grid.Response, err error) {
@@ -72,7 +84,7 @@ func (c *modelCall) closeSpan(resp *grid.Response, err error) {
 	end := tracing.ChatEnd{
 		End: time.Now(), InputTokens: c.rec.InputTokens, OutputTokens: c.rec.OutputTokens, UsageKnown: resp != nil && resp.Usage != nil,
 		CostNanoUSD: c.rec.CostNanoUSD, CostSource: "estimate", Attempts: len(c.rec.Attempts),
-		RetryWait: c.rec.RetryWait, TopUpWait: c.rec.Waited, ReservedNanoUSD: c.reserved,
+		RetryWait: c.rec.RetryWait, TopUpWait: c.rec.Waited,
 	}
 	if c.rec.Waited > 0 {
 		end.TopUpOutcome = "settled"
@@ -88,7 +100,7 @@ func (c *modelCall) closeSpan(resp *grid.Response, err error) {
 		if len(resp.Message.ToolCalls) > 0 {
 			end.FinishReason = "tool_calls"
 		}
-		end.Output = func() string { return resp.Message.Text() }
+		end.Output = func() string { return messagesJSON(resp.Message) }
 	}
 	if err != nil {
 		end.Err, end.ErrorType = err, chatErrorType(err)
@@ -107,4 +119,56 @@ func chatErrorType(err error) string {
 		return string(ge.Class)
 	}
 	return "_OTHER"
+}
+
+// contentOf is the conversation in the form of the conventions. It is made only
+// when the user opted in to content and the span is recorded.
+func (r *run) contentOf(ctx context.Context, refs []MessageRef) string {
+	msgs := make([]grid.Message, 0, len(refs))
+	for _, ref := range refs {
+		if m, err := loadMessage(ctx, r.blobs, ref); err == nil {
+			msgs = append(msgs, m)
+		}
+	}
+	return messagesJSON(msgs...)
+}
+
+type contentMessage struct {
+	Role  string        `json:"role"`
+	Parts []contentPart `json:"parts"`
+}
+
+type contentPart struct {
+	Type      string          `json:"type"`
+	Content   string          `json:"content,omitempty"`
+	ID        string          `json:"id,omitempty"`
+	Name      string          `json:"name,omitempty"`
+	Arguments json.RawMessage `json:"arguments,omitempty"`
+	Response  *string         `json:"response,omitempty"`
+}
+
+func messagesJSON(msgs ...grid.Message) string {
+	out := make([]contentMessage, 0, len(msgs))
+	for _, m := range msgs {
+		cm := contentMessage{Role: m.Role, Parts: []contentPart{}}
+		text := m.Text()
+		if m.Role == "tool" {
+			cm.Parts = append(cm.Parts, contentPart{Type: "tool_call_response", ID: m.ToolCallID, Response: &text})
+		} else if text != "" {
+			cm.Parts = append(cm.Parts, contentPart{Type: "text", Content: text})
+		}
+		for _, c := range m.ToolCalls {
+			part := contentPart{Type: "tool_call", ID: c.ID, Name: c.Name}
+			if json.Valid([]byte(c.Arguments)) {
+				part.Arguments = json.RawMessage(c.Arguments)
+			}
+			cm.Parts = append(cm.Parts, part)
+		}
+		out = append(out, cm)
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }

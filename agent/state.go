@@ -24,6 +24,8 @@ type State struct {
 	Repairs int      `json:"repairs,omitempty"` // repair rounds used
 	Parents []string `json:"parents,omitempty"` // runs above this one, root first
 
+	Trace string `json:"trace,omitempty"` // traceparent of the part before a pause
+
 	Refs  []MessageRef `json:"refs"`
 	Input int          `json:"input"` // how many of Refs stood there at the start
 

@@ -44,7 +44,7 @@ func (r *run) tool(ctx context.Context, op Op) Outcome {
 	s := &r.state
 	start := time.Now()
 	ctx, span := r.a.tracing.Tool(ctx, tracing.ToolStart{
-		Agent: s.Agent, Name: call.Name, Description: describe(t, known), CallID: call.ID, Step: in.Step, Index: in.Index,
+		Agent: s.Agent, Name: call.Name, Unknown: !known, Description: describe(t, known), CallID: call.ID, Step: in.Step, Index: in.Index,
 		Parallel: in.Parallel, Approval: approval(in.Decision), Arguments: func() string { return call.Arguments },
 	})
 	ctx = tools.WithCall(ctx, tools.Call{
