@@ -1,0 +1,486 @@
+package grid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Chat asks an instrument and returns its whole answer. It follows the market's
+// redirect, retries what Retry allows, and waits for a top-up within Request.Wait.
+//
+// The error is an *Error. Where an answer broke off for good, errors.As finds a
+// *CutError in it with what arrived.
+func (c *Client) Chat(ctx context.Context, req *Request) (*Response, error) {
+	if !c.enter() {
+		return nil, &Error{Class: ClassClosed, Instrument: req.Instrument, kind: ErrClosed}
+	}
+	defer c.leave()
+	k := call{client: c, req: req, began: time.Now()}
+	if err := k.prepare(); err != nil {
+		return nil, err
+	}
+	res, err := k.run(ctx)
+	if err != nil {
+		err.Attempts, err.Waited = k.attempts, k.waited
+		return nil, err
+	}
+	res.Attempts, res.Waited, res.RetryWait = k.attempts, k.waited, k.retryWait
+	return res, nil
+}
+
+// call is one Chat.
+type call struct {
+	client     *Client
+	req        *Request
+	instrument Instrument
+	maxTokens  int
+	head       []byte
+	tail       []byte // ends where the digits of max_tokens go
+	shape      body
+	began      time.Time
+
+	attempts, retries, ambiguous, cuts, once, probes int
+	waited, retryWait                                time.Duration
+	waiting                                          bool
+	told                                             bool // deltas were delivered
+}
+
+func (k *call) fail(class Class, cause error) *Error {
+	return &Error{Class: class, Instrument: k.req.Instrument, kind: class.sentinel(), cause: cause}
+}
+
+// prepare encodes all of the request but the number of tokens, which Begin may lower.
+func (k *call) prepare() error {
+	req := k.req
+	if req.Instrument == "" {
+		return k.fail(ClassCaller, errors.New("no instrument: set Request.Instrument"))
+	}
+	k.instrument, _ = k.client.catalogue.Get(req.Instrument)
+	var messages []byte
+	switch {
+	case req.Transcript != nil && len(req.Messages) > 0:
+		return k.fail(ClassCaller, errors.New("Transcript and Messages: set one of them"))
+	case req.Transcript != nil:
+		messages = req.Transcript.buf
+	default:
+		t := Transcript{}
+		if err := t.Append(req.Messages...); err != nil {
+			return k.fail(ClassCaller, err)
+		}
+		messages = t.buf
+	}
+	if len(messages) == 0 {
+		return k.fail(ClassCaller, errors.New("no messages: the conversation needs at least one"))
+	}
+	if req.MaxTokens < 0 {
+		return k.fail(ClassCaller, fmt.Errorf("MaxTokens %d is negative: leave it 0 for %d", req.MaxTokens, DefaultMaxTokens))
+	}
+	k.maxTokens = req.MaxTokens
+	if k.maxTokens == 0 {
+		k.maxTokens = DefaultMaxTokens
+	}
+	if m := k.instrument.MaxOutput; m > 0 && int64(k.maxTokens) > m {
+		k.maxTokens = int(m)
+	}
+	b := make([]byte, 0, 320)
+	b = append(b, `{"model":`...)
+	b = appendQuoted(b, req.Instrument)
+	b = append(b, `,"messages":[`...)
+	split := len(b)
+	b = append(b, ']')
+	tools := -1
+	if req.Tools.Len() > 0 {
+		b = append(b, `,"tools":[`...)
+		tools = len(b)
+		b = append(b, ']')
+	}
+	var err error
+	if b, err = req.Params.append(b); err != nil {
+		return k.fail(ClassCaller, err)
+	}
+	if req.Stream {
+		b = append(b, `,"stream":true,"stream_options":{"include_usage":true}`...)
+	}
+	field := k.instrument.TokenField
+	if field == "" {
+		field = TokenFieldMax
+	}
+	b = append(append(append(b, ',', '"'), field...), '"', ':')
+	k.shape.segments[0] = b[:split]
+	k.shape.segments[1] = messages[:len(messages):len(messages)]
+	if tools < 0 {
+		k.shape.segments[2] = b[split:]
+	} else {
+		k.shape.segments[2] = b[split:tools]
+		k.shape.segments[3] = req.Tools.buf
+		k.shape.segments[4] = b[tools:]
+	}
+	k.head, k.tail = b[:split], b
+	k.shape.seal()
+	if limit := k.instrument.MaxInput; limit > 0 && k.shape.size/bytesPerToken > limit {
+		return k.fail(ClassTooLong, &TooLongError{Max: limit})
+	}
+	return nil
+}
+
+// bytesPerToken is more than any tokenizer averages over a conversation: what is too
+// long by this measure is too long by theirs. What is not may still be refused by the
+// server, which ends in the same error.
+const bytesPerToken = 6
+
+// render returns the body with its number of tokens. The last segment is copied, not
+// extended: a transport may still be reading the body of the attempt before.
+func (k *call) render(maxTokens int) *body {
+	b := k.shape
+	last := 2
+	if b.segments[4] != nil {
+		last = 4
+	}
+	tail := make([]byte, 0, len(b.segments[last])+24)
+	tail = append(tail, b.segments[last]...)
+	tail = strconv.AppendInt(tail, int64(maxTokens), 10)
+	b.segments[last] = append(tail, '}')
+	b.seal()
+	return &b
+}
+
+// outcome is what an attempt came to.
+type outcome struct {
+	res  *Response
+	err  *Error
+	rule rule
+	hint time.Duration
+	// hinted tells that the server named a time, which may be 0.
+	hinted bool
+}
+
+func (k *call) run(ctx context.Context) (*Response, *Error) {
+	defer k.endWait()
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, k.interrupted(ctx)
+		}
+		out := k.attempt(ctx)
+		if out.err == nil {
+			return out.res, nil
+		}
+		delay, err := k.next(ctx, &out)
+		if err != nil {
+			return nil, err
+		}
+		if err := k.pause(ctx, delay, &out); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// interrupted is the error of a call whose context ended between attempts.
+func (k *call) interrupted(ctx context.Context) *Error {
+	class := ClassCanceled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		class = ClassDeadline
+	}
+	return k.fail(class, errors.Join(ctx.Err(), causeOf(ctx)))
+}
+
+// causeOf is the context's cause where it says more than its error.
+func causeOf(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return cause
+	}
+	return nil
+}
+
+// attempt asks once.
+func (k *call) attempt(ctx context.Context) (out outcome) {
+	c, req := k.client, k.req
+	a := &Attempt{
+		Instrument: req.Instrument, Number: k.attempts + 1, Resend: k.attempts,
+		MessageBytes: int(k.shape.size) + 1, MaxTokens: k.maxTokens, Header: make(http.Header, 8),
+		Stream: req.Stream, Start: time.Now(), URL: c.chat.String(),
+	}
+	for name, v := range req.Header {
+		a.Header[http.CanonicalHeaderKey(name)] = v
+	}
+	actx, err := begin(ctx, req.Observer, a)
+	if err != nil {
+		out.err = k.fail(ClassRefused, fmt.Errorf("attempt %d was refused before it was sent: %w", a.Number, err))
+		return out
+	}
+	k.attempts++
+	v := Verdict{Billed: BilledMaybe, Class: ClassAmbiguous, Start: a.Start}
+	if req.Observer != nil {
+		// Also when a callback or a transport panics on the way.
+		defer func() {
+			v.End = time.Now()
+			req.Observer.End(actx, a, v)
+		}()
+	}
+	k.send(actx, a, &v, &out)
+	return out
+}
+
+func (k *call) send(ctx context.Context, a *Attempt, v *Verdict, out *outcome) {
+	c := k.client
+	if a.MaxTokens < 1 {
+		*v = Verdict{Billed: BilledNo, Class: ClassRefused, Proof: ProofNeverDispatched, Start: a.Start}
+		out.err = k.fail(ClassRefused, fmt.Errorf("the observer lowered MaxTokens to %d: refuse in Begin instead", a.MaxTokens))
+		v.Err = out.err
+		return
+	}
+	a.MaxTokens = min(a.MaxTokens, k.maxTokens)
+	x := exchange{client: c, method: http.MethodPost, first: c.chat, header: c.header(a.Header, a.Stream), body: k.render(a.MaxTokens)}
+	err := x.run(ctx)
+	v.Hops, v.RequestID = x.hops, x.requestID
+	if err != nil {
+		sig, dial := x.signalOf(err)
+		k.broken(ctx, lookup(sig, 0, x.hops), dial, err, v, out)
+		return
+	}
+	res := x.res
+	defer res.Body.Close()
+	v.Status = res.StatusCode
+	if res.StatusCode > 299 {
+		k.status(ctx, res, v, out)
+		return
+	}
+	k.read(ctx, res, a, v, out)
+}
+
+// header completes what caller and observer set. Theirs may not replace ours, and no
+// idempotency key goes out: with one, net/http would resend by itself.
+func (c *Client) header(h http.Header, stream bool) http.Header {
+	delete(h, "Idempotency-Key")
+	delete(h, "X-Idempotency-Key")
+	h["Authorization"] = c.authorization
+	h["Content-Type"] = c.jsonType
+	if stream {
+		h["Accept"] = c.acceptEvents
+	} else {
+		h["Accept"] = c.acceptJSON
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = c.agent
+	}
+	if c.organization != nil {
+		h["Openai-Organization"] = c.organization
+	}
+	return h
+}
+
+// broken ends an attempt that met no HTTP error but a failure on the way.
+func (k *call) broken(ctx context.Context, r rule, dial bool, err error, v *Verdict, out *outcome) {
+	if ctx.Err() != nil {
+		sig := sigCanceled
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			sig = sigDeadline
+		}
+		unsent := r.billed == BilledNo
+		r = lookup(sig, 0, v.Hops)
+		if unsent {
+			r.billed, r.proof = BilledNo, ProofNeverDispatched
+		}
+		err = errors.Join(ctx.Err(), causeOf(ctx))
+	}
+	if dial && r.billed == BilledNo {
+		r.proof = ProofDial
+	}
+	out.rule = r
+	out.err = k.fail(r.class, safeCause(err, k.client.key))
+	out.err.Status, out.err.Hop, out.err.RequestID = v.Status, v.Hops, v.RequestID
+	k.verdict(v, out)
+}
+
+func (k *call) verdict(v *Verdict, out *outcome) {
+	v.Billed, v.Class, v.Proof, v.Err = out.rule.billed, out.rule.class, out.rule.proof, out.err
+}
+
+// status ends an attempt that was answered with an error status.
+func (k *call) status(ctx context.Context, res *http.Response, v *Verdict, out *outcome) {
+	buf := k.client.buffers.Get().(*[]byte)
+	defer k.client.buffers.Put(buf)
+	// A body that breaks off still has its status.
+	b, _ := readUpTo(res.Body, (*buf)[:0], maxErrorBytes)
+	f := readFault(b)
+	f.message = k.client.hideKey(f.message)
+	dry := res.StatusCode == http.StatusServiceUnavailable && k.client.wasDry(k.req.Instrument)
+	out.rule = classify(res.StatusCode, v.Hops, f, dry)
+	if res.StatusCode == http.StatusPaymentRequired {
+		k.client.markDry(k.req.Instrument, true)
+	}
+	out.hint, out.hinted = retryAfter(res.Header, time.Now())
+	out.err = k.fail(out.rule.class, nil)
+	out.err.Status, out.err.Hop, out.err.RequestID, out.err.RetryAfter = res.StatusCode, v.Hops, v.RequestID, out.hint
+	out.err.fault(f, res.Status)
+	k.special(out.err)
+	k.verdict(v, out)
+	if ctx.Err() != nil {
+		// The answer is known; what ends the call is still the caller.
+		out.rule.action = actFail
+	}
+}
+
+// special adds the typed causes that a class has.
+func (k *call) special(e *Error) {
+	switch e.Class {
+	case ClassTooLong:
+		e.cause = &TooLongError{Max: k.instrument.MaxInput}
+	case ClassNotFound:
+		e.kind = ErrUnknownInstrument
+	}
+}
+
+// read takes the answer of a 200.
+func (k *call) read(ctx context.Context, res *http.Response, a *Attempt, v *Verdict, out *outcome) {
+	c := k.client
+	ans := c.answers.Get().(*answer)
+	*ans = answer{limit: c.limit, start: a.Start, raw: ans.raw[:0], piece: piece{calls: ans.piece.calls[:0], extra: ans.piece.extra[:0]},
+		assembly: assembly{text: ans.text[:0], usage: ans.usage[:0]}}
+	if k.req.Stream && k.req.OnDelta != nil {
+		ans.live, ans.deliver = true, k.req.OnDelta
+	}
+	err := c.drain(res, ans)
+	k.told = k.told || ans.told
+	v.FirstDelta, v.ResponseID, v.Model, v.FinishReason = ans.first, ans.id, ans.model, ans.finish
+	v.Usage = readUsage(ans.assembly.usage)
+	if err == nil {
+		c.markDry(k.req.Instrument, false)
+		out.res = k.response(ans, v)
+		v.Billed, v.Class = BilledYes, ""
+	} else {
+		k.unreadable(ctx, err, ans, v, out)
+	}
+	// Only what was read to its end goes back: a panic above leaves it to the collector.
+	ans.events, ans.deliver = events{}, nil
+	if cap(ans.raw) <= 256<<10 && cap(ans.text) <= 256<<10 {
+		c.answers.Put(ans)
+	}
+}
+
+func (k *call) response(ans *answer, v *Verdict) *Response {
+	return &Response{
+		Message: ans.message(), FinishReason: ans.finish, Usage: v.Usage, Model: ans.model, ID: ans.id,
+		RequestID: v.RequestID, Instrument: k.req.Instrument, FirstDelta: ans.first, Streamed: ans.form == formEvents,
+		Attempts: k.attempts, Waited: k.waited, RetryWait: k.retryWait,
+	}
+}
+
+// drain reads a body to its end, or to the mark that says so.
+func (c *Client) drain(res *http.Response, ans *answer) error {
+	buf := c.buffers.Get().(*[]byte)
+	defer c.buffers.Put(buf)
+	if n := res.ContentLength; n > 0 && n <= c.limit && n > int64(cap(ans.raw)) {
+		ans.raw = make([]byte, 0, n)
+	}
+	for {
+		n, err := res.Body.Read(*buf)
+		if n > 0 {
+			if err := ans.feed((*buf)[:n]); err != nil {
+				return err
+			}
+			if ans.stop() {
+				c.settle(res.Body, *buf)
+				return ans.conclude(false)
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return ans.conclude(false)
+		case err != nil:
+			if e := ans.conclude(true); e == ErrCut {
+				return &brokenBody{err}
+			} else {
+				return e
+			}
+		}
+	}
+}
+
+// brokenBody is a cut with the reason that the connection gave.
+type brokenBody struct{ err error }
+
+func (e *brokenBody) Error() string        { return e.err.Error() }
+func (e *brokenBody) Is(target error) bool { return target == ErrCut }
+
+// settle reads what follows the end mark, so that the connection can be used again;
+// a server that keeps it open behind the mark is not waited for.
+func (c *Client) settle(body io.ReadCloser, buf []byte) {
+	stop := time.AfterFunc(settleTime, func() { _ = body.Close() })
+	defer stop.Stop()
+	for range 4 {
+		if _, err := body.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
+const settleTime = 200 * time.Millisecond
+
+// unreadable ends an attempt whose 200 was no whole answer.
+func (k *call) unreadable(ctx context.Context, err error, ans *answer, v *Verdict, out *outcome) {
+	if err == errFault {
+		f := *ans.failure
+		f.message = k.client.hideKey(f.message)
+		out.rule = classifyInner(f)
+		out.err = k.fail(out.rule.class, nil)
+		out.err.Status, out.err.Hop, out.err.RequestID = v.Status, v.Hops, v.RequestID
+		out.err.fault(f, "")
+		k.special(out.err)
+		k.verdict(v, out)
+		k.billUsage(v, ans)
+		return
+	}
+	sig := sigMalformed
+	switch {
+	case errors.Is(err, ErrCut):
+		sig = sigCut
+	case err == ErrTooLarge:
+		sig = sigTooLarge
+	}
+	cause := err
+	if sig == sigCut {
+		cause = errors.Join(&CutError{Partial: k.response(ans, v)}, reasonOf(err))
+	}
+	k.broken(ctx, lookup(sig, v.Status, v.Hops), false, cause, v, out)
+	if err == ErrNoChoices {
+		out.err.kind = ErrNoChoices
+	}
+	k.billUsage(v, ans)
+}
+
+// billUsage trusts a whole JSON body that counts its tokens: it was served.
+func (k *call) billUsage(v *Verdict, ans *answer) {
+	if ans.form == formJSON && v.Usage != nil && v.Billed == BilledMaybe {
+		v.Billed = BilledYes
+	}
+}
+
+func reasonOf(err error) error {
+	var b *brokenBody
+	if errors.As(err, &b) {
+		return safeCause(b.err)
+	}
+	return nil
+}
+
+func readUpTo(r io.Reader, dst []byte, limit int) ([]byte, error) {
+	for len(dst) < limit {
+		if len(dst) == cap(dst) {
+			dst = append(dst, 0)[:len(dst)]
+		}
+		n, err := r.Read(dst[len(dst):min(cap(dst), limit)])
+		dst = dst[:len(dst)+n]
+		if err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			return dst, err
+		}
+	}
+	return dst, nil
+}

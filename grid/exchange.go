@@ -1,0 +1,164 @@
+package grid
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+)
+
+// exchange is one request with the redirects it meets. Every hop sends the same bytes.
+type exchange struct {
+	client *Client
+	method string
+	first  *url.URL
+	header http.Header
+	body   *body // nil for none
+	hops   int
+	// requestID is the last that was seen on the way.
+	requestID string
+	res       *http.Response
+	// sent tells whether the current hop took the last byte of the request.
+	sent *atomic.Bool
+}
+
+// redirectError says why a redirect was not followed. It names hosts, never addresses:
+// they carry a token.
+type redirectError struct{ reason string }
+
+func (e *redirectError) Error() string        { return e.reason }
+func (e *redirectError) Is(target error) bool { return target == ErrRedirect }
+
+// run goes from hop to hop until one answers with something other than a redirect.
+func (x *exchange) run(ctx context.Context) error {
+	at := x.first
+	header := x.header
+	for {
+		res, err := x.hop(ctx, at, header)
+		if err != nil {
+			return err
+		}
+		if id := res.Header.Get("X-Grid-Request-Id"); id != "" {
+			x.requestID = id
+		}
+		if res.StatusCode < 300 || res.StatusCode > 399 {
+			x.res = res
+			return nil
+		}
+		next, err := x.follow(res, at)
+		discard(res)
+		if err != nil {
+			return err
+		}
+		header = x.client.headerFor(next, x.header)
+		at = next
+	}
+}
+
+func (x *exchange) hop(ctx context.Context, at *url.URL, header http.Header) (*http.Response, error) {
+	x.hops++
+	req := (&http.Request{
+		Method: x.method, URL: at, Host: at.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
+	x.sent = new(atomic.Bool)
+	if x.body != nil {
+		sent, from := x.sent, x.body
+		req.Body = &bodyReader{from: from, sent: sent}
+		req.ContentLength = from.size
+		req.GetBody = func() (io.ReadCloser, error) { return &bodyReader{from: from, sent: sent}, nil }
+	} else {
+		x.sent.Store(true)
+	}
+	res, err := x.client.do(req)
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// follow returns where a redirect leads, if it may be followed.
+func (x *exchange) follow(res *http.Response, from *url.URL) (*url.URL, error) {
+	if res.StatusCode != http.StatusTemporaryRedirect && res.StatusCode != http.StatusPermanentRedirect {
+		return nil, &redirectError{"status " + res.Status + " would turn the request into another: the market answers 307"}
+	}
+	if x.hops > x.client.maxHops {
+		return nil, &redirectError{"there were more redirects than MaxHops"}
+	}
+	to, err := url.Parse(res.Header.Get("Location"))
+	if err != nil || res.Header.Get("Location") == "" {
+		return nil, &redirectError{"the redirect names no address"}
+	}
+	next := from.ResolveReference(to)
+	next.Fragment, next.User = "", nil
+	if next.Host == "" || next.Scheme != "https" && (next.Scheme != "http" || !loopback(next.Hostname())) {
+		return nil, &redirectError{"the redirect leads to a host without https"}
+	}
+	if next.Host == x.first.Host && next.Path == x.first.Path {
+		return nil, &redirectError{"the redirect leads back to where it came from"}
+	}
+	if !x.client.own(next) && len(x.client.hosts) > 0 && !x.client.listed(next) {
+		return nil, &redirectError{"host " + next.Host + " is not in RedirectHosts"}
+	}
+	return next, nil
+}
+
+func (c *Client) own(u *url.URL) bool { return u.Host == c.base.Host && u.Scheme == c.base.Scheme }
+
+func (c *Client) listed(u *url.URL) bool { return c.hosts[asciiLower(u.Host)] }
+
+func asciiLower(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			b := []byte(s)
+			for j := range b {
+				if b[j] >= 'A' && b[j] <= 'Z' {
+					b[j] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+// headerFor returns what a redirect's target may see. A stranger gets what the request
+// needs and the trace, no key, no organisation and none of the caller's own headers.
+func (c *Client) headerFor(u *url.URL, full http.Header) http.Header {
+	if c.own(u) || c.listed(u) {
+		return full
+	}
+	out := make(http.Header, 6)
+	for _, name := range [...]string{"Content-Type", "Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"} {
+		if v, ok := full[name]; ok {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// discard reads the rest of a short body, so that its connection can be used again.
+func discard(res *http.Response) {
+	_, _ = io.CopyN(io.Discard, res.Body, 4<<10)
+	_ = res.Body.Close()
+}
+
+// signalOf tells what a request that was not answered means.
+func (x *exchange) signalOf(err error) (sig signal, dial bool) {
+	if errors.Is(err, ErrRedirect) {
+		return sigRedirect, false
+	}
+	if x.sent != nil && x.sent.Load() {
+		return sigUnanswered, false
+	}
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) {
+		return sigUntrusted, false
+	}
+	var op *net.OpError
+	return sigUnsent, errors.As(err, &op) && op.Op == "dial"
+}

@@ -1,0 +1,2 @@
+// Package gridtest is The Grid in a test binary.
+package gridtest

@@ -1,0 +1,180 @@
+package grid
+
+import (
+	"math"
+	"math/bits"
+	"time"
+)
+
+// The sources of a price, best first.
+const (
+	PriceMax     = "max_price" // the operator's ceiling
+	PriceReceipt = "receipt"   // the dearest lot in recent receipts
+	PriceLive    = "live"      // the market's live price, with a quarter on top
+	PriceNone    = "none"
+)
+
+// Price is what a token of an instrument is reckoned to cost at most.
+type Price struct {
+	// NanoUSDPerUnit is nano-USD (1e-9 USD) per Unit of 1,000,000 tokens; 0 is none.
+	NanoUSDPerUnit int64
+	Source         string
+	// At is when the source was seen; zero for the operator's ceiling.
+	At time.Time
+}
+
+const (
+	// lotMemory is how long a lot's price bears on the next one.
+	lotMemory = 24 * time.Hour
+	maxLots   = 64
+)
+
+// ObserveLot records what a lot that paid for a request had cost, in nano-USD per Unit.
+// Prices of unknown instruments, and those not above 0, are dropped.
+func (c *Catalogue) ObserveLot(id string, nanoUSDPerUnit int64, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.byID[id]
+	if l == nil || nanoUSDPerUnit <= 0 {
+		return
+	}
+	for i := range l.lots {
+		if l.lots[i].nanoUSD == nanoUSDPerUnit {
+			if at.After(l.lots[i].at) {
+				l.lots[i].at = at
+			}
+			return
+		}
+	}
+	if len(l.lots) == maxLots {
+		oldest := 0
+		for i := range l.lots {
+			if l.lots[i].at.Before(l.lots[oldest].at) {
+				oldest = i
+			}
+		}
+		l.lots[oldest] = seenPrice{nanoUSDPerUnit, at}
+		return
+	}
+	l.lots = append(l.lots, seenPrice{nanoUSDPerUnit, at})
+}
+
+// Price returns the price to reckon with: the operator's ceiling, else the dearest lot
+// seen in the last 24 hours, else the live price and a quarter, else none.
+func (c *Catalogue) Price(id string) Price {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	l := c.byID[id]
+	if l == nil {
+		return Price{Source: PriceNone}
+	}
+	if l.MaxPriceNanoUSD > 0 {
+		return Price{NanoUSDPerUnit: l.MaxPriceNanoUSD, Source: PriceMax}
+	}
+	best := Price{Source: PriceReceipt}
+	for _, lot := range l.lots {
+		if time.Since(lot.at) < lotMemory && lot.nanoUSD > best.NanoUSDPerUnit {
+			best.NanoUSDPerUnit, best.At = lot.nanoUSD, lot.at
+		}
+	}
+	if best.NanoUSDPerUnit > 0 {
+		return best
+	}
+	if l.liveOK {
+		quarter := l.live.nanoUSD/4 + min(l.live.nanoUSD%4, 1)
+		price := l.live.nanoUSD + quarter
+		if price < 0 {
+			price = math.MaxInt64
+		}
+		return Price{NanoUSDPerUnit: price, Source: PriceLive, At: l.live.at}
+	}
+	return Price{Source: PriceNone}
+}
+
+// decimal reads a decimal number without a float: v x 10^scale, rounded up, and at
+// most MaxInt64. It refuses what is negative, empty or not a number.
+func decimal(v string, scale int) (int64, bool) {
+	var hi, n uint64
+	digits, point, exp, i := 0, -1, 0, 0
+	up, full := false, false
+	if i < len(v) && v[i] == '+' {
+		i++
+	}
+	for ; i < len(v); i++ {
+		ch := v[i]
+		if ch == '.' && point < 0 {
+			point = digits
+			continue
+		}
+		if ch == 'e' || ch == 'E' {
+			break
+		}
+		if ch < '0' || ch > '9' {
+			return 0, false
+		}
+		digits++
+	}
+	mantissa := v[:i]
+	if digits == 0 {
+		return 0, false
+	}
+	if i < len(v) {
+		i++
+		sign := 1
+		if i < len(v) && (v[i] == '-' || v[i] == '+') {
+			if v[i] == '-' {
+				sign = -1
+			}
+			i++
+		}
+		if i == len(v) || len(v)-i > 4 {
+			return 0, false
+		}
+		for ; i < len(v); i++ {
+			if v[i] < '0' || v[i] > '9' {
+				return 0, false
+			}
+			exp = exp*10 + int(v[i]-'0')
+		}
+		exp *= sign
+	}
+	if point < 0 {
+		point = digits
+	}
+	keep := point + exp + scale // digits before the point once it was moved
+	push := func(d uint64) {
+		hi, n = bits.Mul64(n, 10)
+		var carry uint64
+		n, carry = bits.Add64(n, d, 0)
+		full = full || hi != 0 || carry != 0 || n > math.MaxInt64
+		if full {
+			n = math.MaxInt64
+		}
+	}
+	seen, zero := 0, true
+	for _, ch := range []byte(mantissa) {
+		if ch < '0' || ch > '9' {
+			continue
+		}
+		zero = zero && ch == '0'
+		if seen < keep {
+			push(uint64(ch - '0'))
+		} else if ch != '0' {
+			up = true
+		}
+		seen++
+	}
+	if zero {
+		return 0, true
+	}
+	for ; seen < keep && !full; seen++ {
+		push(0)
+	}
+	if full {
+		return math.MaxInt64, true
+	}
+	if up && n < math.MaxInt64 {
+		n++
+	}
+	return int64(n), true
+}

@@ -1,0 +1,92 @@
+package grid
+
+import "time"
+
+// Retry holds every number of the retry policy. A zero field means the default beside
+// it; a negative count means none.
+type Retry struct {
+	Max          int // asks after the first, in all: 4
+	MaxAmbiguous int // of them after a request that left and was not answered: 2
+	MaxCut       int // of them after an answer that broke off: 2
+
+	Base   time.Duration // first delay: 1 s
+	Factor float64       // by which it grows: 2
+	Cap    time.Duration // and up to: 30 s, before jitter
+
+	// JitterMin and JitterMax bound the share that is added to a delay: 0.10 and 0.25.
+	JitterMin, JitterMax float64
+
+	// MaxElapsed is how long after the first attempt's start a retry may still begin,
+	// not counting top-up waits: 120 s. An attempt in flight is not cut by it.
+	MaxElapsed time.Duration
+	// MinLeft is how much time before the context's deadline an attempt needs: 2 s.
+	MinLeft time.Duration
+
+	// TopUpDelays are the delays before asking a dry balance again, the last one
+	// repeated: 1, 2, 4 s.
+	TopUpDelays []time.Duration
+	// ExhaustedDelay is that delay where the account has no credits at all: 60 s.
+	ExhaustedDelay time.Duration
+}
+
+func (r Retry) withDefaults() Retry {
+	r.Max = orCount(r.Max, 4)
+	r.MaxAmbiguous = orCount(r.MaxAmbiguous, 2)
+	r.MaxCut = orCount(r.MaxCut, 2)
+	r.Base = orDuration(r.Base, time.Second)
+	r.Cap = orDuration(r.Cap, 30*time.Second)
+	r.MaxElapsed = orDuration(r.MaxElapsed, 120*time.Second)
+	r.MinLeft = orDuration(r.MinLeft, 2*time.Second)
+	r.ExhaustedDelay = orDuration(r.ExhaustedDelay, time.Minute)
+	if r.Factor <= 0 {
+		r.Factor = 2
+	}
+	if r.JitterMin == 0 && r.JitterMax == 0 {
+		r.JitterMin, r.JitterMax = 0.10, 0.25
+	}
+	if len(r.TopUpDelays) == 0 {
+		r.TopUpDelays = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+	}
+	return r
+}
+
+func orCount(n, def int) int {
+	if n == 0 {
+		return def
+	}
+	return max(n, 0)
+}
+
+func orDuration(d, def time.Duration) time.Duration {
+	if d <= 0 {
+		return def
+	}
+	return d
+}
+
+// backoff is the delay before retry k, counted from 0.
+func (r Retry) backoff(k int, rand func() float64) time.Duration {
+	d := float64(r.Base)
+	for range k {
+		if d *= r.Factor; d >= float64(r.Cap) {
+			break
+		}
+	}
+	return r.jitter(time.Duration(min(d, float64(r.Cap))), rand)
+}
+
+func (r Retry) jitter(d time.Duration, rand func() float64) time.Duration {
+	return d + time.Duration(float64(d)*(r.JitterMin+(r.JitterMax-r.JitterMin)*rand()))
+}
+
+// hinted is the delay where the server named one: never less than it asked for.
+func (r Retry) hinted(hint time.Duration, k int, rand func() float64) time.Duration {
+	if hint == 0 {
+		return time.Duration(rand() * float64(250*time.Millisecond))
+	}
+	return max(hint, r.backoff(k, rand))
+}
+
+func (r Retry) topUp(k int, rand func() float64) time.Duration {
+	return r.jitter(r.TopUpDelays[min(k, len(r.TopUpDelays)-1)], rand)
+}
