@@ -36,10 +36,13 @@ func schemaOf(t reflect.Type) (*Schema, error) {
 		return nil, err
 	}
 	tree.Definitions = nil
-	if err := inlined.tidy(tree, 0); err != nil {
+	if err := tidy(tree, 0); err != nil {
 		return nil, err
 	}
 	wrapped := tree.Type != "object"
+	if tree.Properties == nil && !wrapped {
+		tree.Properties = invopop.NewProperties() // providers refuse a root without
+	}
 	if wrapped {
 		value := tree
 		tree = &invopop.Schema{Type: "object", Properties: invopop.NewProperties(), AdditionalProperties: invopop.FalseSchema, Required: []string{"value"}}
@@ -151,6 +154,12 @@ func comment(t reflect.Type, field string) string {
 // the others.
 func (r *reflection) schema(t reflect.Type) *invopop.Schema {
 	pointer := reflect.PointerTo(t)
+	for _, method := range []string{"JSONSchemaExtend", "JSONSchemaAlias", "JSONSchemaProperty"} {
+		_, reached := t.MethodByName(method)
+		if _, there := pointer.MethodByName(method); there && !reached {
+			r.mistake("%s of %v is not seen, since it has a pointer receiver: give it a value receiver", method, t)
+		}
+	}
 	if own, ok := reflect.New(t).Interface().(interface{ JSONSchema() *invopop.Schema }); ok {
 		r.loose = true
 		s := own.JSONSchema()
@@ -214,27 +223,30 @@ func (r *reflection) mapKey(t reflect.Type) {
 func cycle(root *invopop.Schema) error {
 	done := make(map[string]bool)
 	var through []string
-	var walk func(*invopop.Schema) error
-	walk = func(s *invopop.Schema) error {
+	var walk func(*invopop.Schema, int) error
+	walk = func(s *invopop.Schema, depth int) error {
+		if depth > maxDepth {
+			return errTooLarge
+		}
 		if name, ok := strings.CutPrefix(s.Ref, "#/$defs/"); ok && root.Definitions[name] != nil && !done[name] {
 			if i := slices.Index(through, name); i >= 0 {
 				return recursive(append(through[i:], name))
 			}
 			through = append(through, name)
-			if err := walk(root.Definitions[name]); err != nil {
+			if err := walk(root.Definitions[name], depth+1); err != nil {
 				return err
 			}
 			through = through[:len(through)-1]
 			done[name] = true
 		}
 		for _, sub := range subschemas(s) {
-			if err := walk(sub); err != nil {
+			if err := walk(sub, depth+1); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return walk(&invopop.Schema{Ref: root.Ref, AllOf: subschemas(root)})
+	return walk(root, 0)
 }
 
 func recursive(cycle []string) error {
@@ -245,14 +257,18 @@ func recursive(cycle []string) error {
 }
 
 // tidy brings the tree into the form the market takes.
-func (r *reflection) tidy(s *invopop.Schema, depth int) error {
+//
+// It writes only where it must: a schema that a type's own method returned may be shared.
+func tidy(s *invopop.Schema, depth int) error {
 	if depth > maxDepth {
 		return errTooLarge
 	}
 	if s == invopop.TrueSchema || s == invopop.FalseSchema {
 		return nil
 	}
-	s.Version, s.ID, s.Anchor = "", "", ""
+	if s.Version != "" || s.ID != "" || s.Anchor != "" {
+		s.Version, s.ID, s.Anchor = "", "", ""
+	}
 	if s.Ref != "" || s.DynamicRef != "" || len(s.Definitions) > 0 {
 		return fmt.Errorf("the schema refers to %q: no references are allowed, so set DoNotReference where it is made", s.Ref+s.DynamicRef)
 	}
@@ -262,7 +278,7 @@ func (r *reflection) tidy(s *invopop.Schema, depth int) error {
 		s.PatternProperties["^-?[0-9]+$"] = every
 	}
 	for _, sub := range subschemas(s) {
-		if err := r.tidy(sub, depth+1); err != nil {
+		if err := tidy(sub, depth+1); err != nil {
 			return err
 		}
 	}

@@ -49,6 +49,9 @@ func (s *Schema) Wrapped() bool { return s.wrapped }
 // Validate checks a JSON text against the schema. The error is an [*ArgumentsError].
 // Unlike [Tool.Call] it does not take an empty text for an object.
 func (s *Schema) Validate(raw json.RawMessage) error {
+	if s.rules == nil {
+		return errors.New("tools: not a schema: make it with tools.SchemaFor")
+	}
 	instance, wrong := parse(raw)
 	if wrong != nil {
 		return &ArgumentsError{Problems: []Problem{*wrong}}
@@ -63,6 +66,9 @@ func (s *Schema) Validate(raw json.RawMessage) error {
 // have the type the schema was made from. The error is an [*ArgumentsError] if the
 // text is at fault.
 func (s *Schema) Decode(raw json.RawMessage, into any) error {
+	if s.of == nil {
+		return s.Validate(raw)
+	}
 	if reflect.TypeOf(into) != reflect.PointerTo(s.of) || reflect.ValueOf(into).IsNil() {
 		return fmt.Errorf("tools: decode into %T: give a pointer to a %v, of which the schema is", into, s.of)
 	}
@@ -129,7 +135,12 @@ func schemaFromJSON(text json.RawMessage) (*Schema, error) {
 	if err := json.Compact(&compact, text); err != nil {
 		return nil, fmt.Errorf("the schema cannot be read: %w", err)
 	}
-	return compile(compact.Bytes(), doc)
+	plain := compact.Bytes()
+	if _, has := root["properties"]; !has {
+		// It changes nothing, and providers refuse a root without.
+		plain = append(plain[:len(plain)-1], `,"properties":{}}`...)
+	}
+	return compile(plain, doc)
 }
 
 // compile makes a Schema of a text and the same text parsed.

@@ -192,7 +192,7 @@ func TestSchemasOfGoTypes(t *testing.T) {
 		{"schema of its own, by pointer", schemaJSON[struct {
 			X described `json:"x"`
 		}](t), rootOf(`{"type":"string","enum":["a","b"]}`)},
-		{"map at the root", schemaJSON[map[string]int](t), `{"type":"object","additionalProperties":{"type":"integer"}}`},
+		{"map at the root", schemaJSON[map[string]int](t), `{"type":"object","properties":{},"additionalProperties":{"type":"integer"}}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if !jsonEqual(t, []byte(row.got), []byte(row.want)) {
@@ -214,6 +214,30 @@ type pong struct {
 type list []list
 type endless *endless
 type selfish struct{ *selfish }
+
+type circle struct{}
+
+func (circle) JSONSchema() *invopop.Schema {
+	s := &invopop.Schema{Type: "array"}
+	s.Items = s
+	return s
+}
+
+type referring struct{}
+
+func (referring) JSONSchema() *invopop.Schema { return invopop.Reflect(address{}) }
+
+type absent struct{}
+
+func (absent) JSONSchema() *invopop.Schema { return nil }
+
+type bursting struct{}
+
+func (bursting) JSONSchema() *invopop.Schema { panic("boom") }
+
+type unseen struct{}
+
+func (*unseen) JSONSchemaExtend(s *invopop.Schema) { s.Title = "never" }
 
 func TestTypesWithoutASchemaAreNamedWithTheFix(t *testing.T) {
 	fail := func(_ *Schema, err error) error { return err }
@@ -267,6 +291,11 @@ func TestTypesWithoutASchemaAreNamedWithTheFix(t *testing.T) {
 		{"inline option", fail(SchemaFor[struct {
 			X address `json:",inline"`
 		}]()), []string{"inline"}},
+		{"own schema in a circle", fail(SchemaFor[struct{ X circle }]()), []string{"too many parts"}},
+		{"own schema with references", fail(SchemaFor[struct{ X referring }]()), []string{"DoNotReference"}},
+		{"own schema that is nil", fail(SchemaFor[absent]()), []string{"returns nil"}},
+		{"own schema that panics", fail(SchemaFor[struct{ X bursting }]()), []string{"boom"}},
+		{"method that is not seen", fail(SchemaFor[struct{ X unseen }]()), []string{"JSONSchemaExtend", "value receiver"}},
 		{"reference in a tag", fail(SchemaFor[struct {
 			X string `jsonschema:"oneof_ref=#/a;#/b"`
 		}]()), []string{"no references"}},
@@ -372,6 +401,13 @@ func TestDecodeTakesOnlyItsOwnType(t *testing.T) {
 	}
 }
 
+func TestZeroSchemaIsAnError(t *testing.T) {
+	var s Schema
+	if s.Validate(json.RawMessage(`{}`)) == nil || s.Decode(json.RawMessage(`{}`), new(int)) == nil {
+		t.Error("no error")
+	}
+}
+
 func TestOutputIsNotTakenForAnObjectWhenItIsEmpty(t *testing.T) {
 	s, err := SchemaFor[struct {
 		A int `json:"a,omitempty"`
@@ -416,6 +452,13 @@ func TestRawSchemasThatCannotBeUsed(t *testing.T) {
 				t.Errorf("%v does not say %q", err, row.want)
 			}
 		})
+	}
+}
+
+func TestRawSchemaWithoutPropertiesIsGivenNone(t *testing.T) {
+	tool := Raw("x", "", json.RawMessage(`{"type": "object", "additionalProperties": true}`), echo)
+	if got, want := string(tool.Schema()), `{"type":"object","additionalProperties":true,"properties":{}}`; got != want {
+		t.Errorf("got %s", got)
 	}
 }
 
