@@ -106,10 +106,9 @@ func (a *answer) whole(noChoices bool) []byte {
 	return encode(c)
 }
 
-// events is the answer as a stream; each element is one event with its blank
-// line.
-func (a *answer) events(noChoices bool) [][]byte {
-	var all [][]byte
+// events is the answer as a stream: each element is one event with its blank
+// line, and finished is the one with the finish reason.
+func (a *answer) events(noChoices bool) (all [][]byte, finished int) {
 	event := func(payload []byte) {
 		all = append(all, bytes.Join([][]byte{[]byte("data: "), payload, []byte("\n\n")}, nil))
 	}
@@ -135,13 +134,14 @@ func (a *answer) events(noChoices bool) [][]byte {
 		}
 		finish := a.reply.finish()
 		delta(deltaJSON{}, &finish)
+		finished = len(all) - 1
 	}
 	if a.withUsage {
 		chunk.Choices, chunk.Usage = []choiceJSON{}, a.usage()
 		event(encode(chunk))
 	}
 	event([]byte("[DONE]"))
-	return all
+	return all, finished
 }
 
 // rawEvents cuts a recorded stream behind its blank lines, so that faults and

@@ -120,10 +120,8 @@ func (m *Market) charge(e *entry, prompt, completion int64) {
 	}
 }
 
-// discharge takes a request off the bill and returns its tokens.
-func (m *Market) discharge(e *entry) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// dischargeLocked takes a request off the bill and returns its tokens.
+func (m *Market) dischargeLocked(e *entry) {
 	a := m.accounts[e.Instrument]
 	a.advance(time.Now(), m.config.TopUp.Window)
 	a.putBack(e.drawn)

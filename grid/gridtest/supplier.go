@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,19 +42,14 @@ func (m *Market) serveSupplier(w *noting, r *http.Request, e *entry) {
 		sendRefusal(w, 2, refuse(http.StatusBadRequest, "The body is not the one that was redirected: %d bytes instead of %d", len(body), len(d.body)), 0)
 		return
 	}
-	e.share(m, d.body)
+	m.mu.Lock()
+	e.Body = d.body // one copy is enough
+	m.mu.Unlock()
 	if no := checkTranscript(d.turn.Messages); no != nil {
 		sendRefusal(w, 2, no, 0)
 		return
 	}
 	m.serveTurn(w, r, e, d, in)
-}
-
-// share keeps one copy of a body that both hops received.
-func (e *entry) share(m *Market, body []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e.Body = body
 }
 
 // redeem takes a token, which is good for one use.
@@ -85,53 +81,58 @@ func (m *Market) serveTurn(w *noting, r *http.Request, e *entry, d *dispatched, 
 		sendRefusal(w, 2, no, 0)
 		return
 	}
-	whole := false
-	tell := func() {
-		if sent != nil {
-			sent(whole)
-			sent = nil
-		}
-	}
-	defer tell()
+	to := &delivery{sent: sent}
+	defer m.conclude(e, to)
 
-	for i, c := range reply.Calls {
-		if c.ID == "" {
-			if i == 0 {
-				reply.Calls = append([]ToolCall(nil), reply.Calls...)
-			}
+	reply.Calls = slices.Clone(reply.Calls)
+	for i := range reply.Calls {
+		if reply.Calls[i].ID == "" {
 			reply.Calls[i].ID = m.callID(turn, i)
 		}
 	}
 	reasoning := reply.settle(len(d.body), turn.MaxTokens)
-	a := &answer{
-		id:        "chatcmpl-" + strings.TrimPrefix(e.RequestID, "req_"),
-		model:     in.ServingModel,
-		created:   e.Time.Unix(),
-		reply:     reply,
-		reasoning: reasoning,
-		withUsage: d.wire.StreamOptions != nil && d.wire.StreamOptions.IncludeUsage,
-	}
 	if reply.Raw == nil || reply.Raw.Status < 400 {
 		m.charge(e, reply.PromptTokens, reply.CompletionTokens)
 	}
-	defer func() {
-		tell()
-		m.mu.Lock()
-		e.failed = !whole && m.config.CutUnbilled || !e.Billed
-		unbill := e.failed && e.Billed
-		m.mu.Unlock()
-		if unbill {
-			m.discharge(e)
-		}
-	}()
-
 	if m.sleep(r.Context(), m.config.Latency+reply.Delay) != nil {
 		return
 	}
 	if m.strikeBefore(w, 2, fault) {
 		return
 	}
-	whole = m.send(w, r, a, d, fault, tell)
+	m.send(w, r, d, fault, to, &answer{
+		id:        "chatcmpl-" + strings.TrimPrefix(e.RequestID, "req_"),
+		model:     in.ServingModel,
+		created:   e.Time.Unix(),
+		reply:     reply,
+		reasoning: reasoning,
+		withUsage: d.wire.StreamOptions != nil && d.wire.StreamOptions.IncludeUsage,
+	})
+}
+
+// delivery is how far an answer came.
+type delivery struct {
+	whole bool // the client can have all of it
+	sent  func(whole bool)
+}
+
+// tell reports to the script, once, and before the client can know.
+func (d *delivery) tell() {
+	if d.sent != nil {
+		d.sent(d.whole)
+		d.sent = nil
+	}
+}
+
+// conclude settles what an answer that did not go out whole costs.
+func (m *Market) conclude(e *entry, d *delivery) {
+	d.tell()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.Billed && !d.whole && m.config.CutUnbilled {
+		m.dischargeLocked(e)
+	}
+	e.failed = !e.Billed
 }
 
 // callID depends on the conversation and not on the order of requests, so that
@@ -141,12 +142,12 @@ func (m *Market) callID(t Turn, i int) string {
 	return fmt.Sprintf("call_%x", d[:12])
 }
 
-// send writes the answer and says whether it went out whole. tell is called
-// before the client can notice that it did not.
-func (m *Market) send(w *noting, r *http.Request, a *answer, d *dispatched, f *Fault, tell func()) bool {
-	noChoices := f.Kind == NoChoices
+// send writes the answer.
+func (m *Market) send(w *noting, r *http.Request, d *dispatched, f *Fault, to *delivery, a *answer) {
+	noChoices, cut := f.Kind == NoChoices, f.Kind == CutStream
 	status, contentType := http.StatusOK, "application/json; charset=utf-8"
 	var parts [][]byte
+	last := 0 // the part with which a client has the whole answer
 	switch raw := a.reply.Raw; {
 	case raw != nil && !noChoices:
 		for name, values := range raw.Header {
@@ -157,23 +158,28 @@ func (m *Market) send(w *noting, r *http.Request, a *answer, d *dispatched, f *F
 		if strings.HasPrefix(contentType, "text/event-stream") {
 			parts = rawEvents(raw.Body)
 		}
+		last = len(parts) - 1
 	case d.turn.Stream:
 		contentType = "text/event-stream; charset=utf-8"
-		parts = a.events(noChoices)
+		parts, last = a.events(noChoices)
 	default:
 		parts = [][]byte{a.whole(noChoices)}
 	}
-	if f.Kind == CutStream {
+	streamed := strings.HasPrefix(contentType, "text/event-stream")
+	size := 0
+	if last >= 0 && last < len(parts) {
+		size = len(parts[last])
+	}
+	if cut {
 		parts = cutParts(parts, f)
 	}
 
 	w.Header().Set("Content-Type", contentType)
-	streamed := strings.HasPrefix(contentType, "text/event-stream")
 	if streamed {
 		w.Header().Set("Cache-Control", "no-cache")
 	}
 	w.WriteHeader(status)
-	if streamed {
+	if streamed || cut {
 		w.Flush()
 	}
 	for i, part := range parts {
@@ -185,23 +191,28 @@ func (m *Market) send(w *noting, r *http.Request, a *answer, d *dispatched, f *F
 			delay = f.Delay
 		}
 		if m.sleep(r.Context(), delay) != nil {
-			return false
+			return
+		}
+		// A broken end spoils a JSON answer, but not a stream that is past its
+		// finish reason.
+		if i == last && len(part) == size && !noChoices && (streamed || !cut || f.CleanEnd) {
+			to.whole = true
+			to.tell()
 		}
 		if _, err := w.Write(part); err != nil {
-			return false
+			return
 		}
-		if streamed || f.Kind == CutStream {
+		if streamed || cut {
 			w.Flush()
 		}
 	}
-	if f.Kind == CutStream {
-		tell()
-		if !f.CleanEnd {
-			panic(http.ErrAbortHandler)
-		}
-		return false
+	if len(parts) == 0 && last < 0 {
+		to.whole = true // an empty body was meant
 	}
-	return !noChoices
+	to.tell()
+	if cut && !f.CleanEnd {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // cutParts is what of an answer goes out before it breaks off.

@@ -44,11 +44,11 @@ func (t *memory) RoundTrip(req *http.Request) (*http.Response, error) {
 		more:    make(chan struct{}, 1),
 		shut:    make(chan struct{}),
 	}
+	received := x.received(ctx)
 	go func() {
 		defer t.market.work.Done()
 		defer cancel()
 		defer x.finish()
-		received := x.received(ctx)
 		defer received.Body.Close()
 		t.market.serveHTTP(x, received)
 	}()
