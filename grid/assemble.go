@@ -398,6 +398,9 @@ func (a *assembly) message() Message {
 		if m.ToolCalls == nil {
 			m.ToolCalls = make([]ToolCall, 0, len(a.slots))
 		}
+		if s.typ == "" {
+			s.typ = "function"
+		}
 		m.ToolCalls = append(m.ToolCalls, ToolCall{
 			ID: s.id, Type: s.typ, Name: s.name, Arguments: string(s.args), Extra: fieldsOf(s.extra),
 		})
