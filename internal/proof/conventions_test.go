@@ -153,7 +153,7 @@ func family(name string) string {
 
 func TestEveryAttributeIsInTheTableAndEveryRowIsRecorded(t *testing.T) {
 	t.Setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "span_only")
-	r := record(t, tracing.Config{RunUsage: true, ContentLimit: 90})
+	r := record(t, tracing.Config{RunUsage: true, ContentLimit: 80})
 	refund(r)
 	seen := map[string]map[string]bool{}
 	for _, s := range r.spans.Ended() {

@@ -170,7 +170,7 @@ func refund(r *telemetry) {
 		Start: at(0.1), Agent: "refund-desk", Conversation: "talk-9", Instrument: "agent-prime", Family: "agent", Tier: "prime", Route: route,
 		ServerAddress: "api.thegrid.ai", ServerPort: 443, Stream: true, MaxTokens: 4096, Temperature: pointer(0.2), TopP: pointer(0.9),
 		Seed: pointer(int64(7)), Stop: []string{"END"}, OutputJSON: true, ReasoningEffort: "low", ReservedNanoUSD: 9_000_000,
-		Input:        secret(`[{"role":"user","parts":[{"type":"text","content":"%s in"}]}]`),
+		Input:        secret(`[{"role":"user","parts":[{"type":"text","content":"%s in, and so on, and so on"}]}]`),
 		Instructions: secret(`[{"type":"text","content":"%s rules"}]`), ToolDefinitions: secret(`[{"type":"function","name":"%s"}]`),
 	})
 	const url = "https://api.thegrid.ai/v1/chat/completions?token=" + canary
