@@ -75,7 +75,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	f := &file{}
 	if cfg.File != "" {
-		loaded, err := loadFile(cfg.File)
+		loaded, err := loadFile(cfg.FS, cfg.File)
 		fail(err)
 		if loaded != nil {
 			f = loaded

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"io/fs"
+
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/router"
@@ -25,6 +27,9 @@ type Config struct {
 	// gridloop.yaml by custom. What it says and what Config says must not
 	// contradict: a thing set in both is an error.
 	File string
+	// FS is where File is. Nil: the operating system. An embed.FS makes a service
+	// of one binary.
+	FS fs.FS
 
 	// Market is the client to spend with. Nil makes one from the environment
 	// variable THEGRID_API_KEY, which Shutdown then closes.

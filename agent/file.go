@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -112,8 +113,12 @@ func limitScalar(n *yaml.Node, want string, parse func(string) error, none func(
 
 // loadFile reads and checks the file; every mistake is reported, with its line
 // or field.
-func loadFile(path string) (*file, error) {
-	data, err := os.ReadFile(path)
+func loadFile(from fs.FS, path string) (*file, error) {
+	read := os.ReadFile
+	if from != nil {
+		read = func(name string) ([]byte, error) { return fs.ReadFile(from, name) }
+	}
+	data, err := read(path)
 	if err != nil {
 		return nil, fmt.Errorf("agent: File: %w", err)
 	}

@@ -125,3 +125,13 @@ func catalogueIDs(c *grid.Catalogue) []string {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// private reports whether an instrument of many models is sent the message in
+// another form than it is kept in.
+func private(m grid.Message) bool {
+	if m.Role != grid.RoleAssistant {
+		return false
+	}
+	return len(m.Extra) > 0 || len(m.Parts) > 0 || m.Refusal != nil || m.Content == nil && len(m.ToolCalls) == 0 ||
+		slices.ContainsFunc(m.ToolCalls, func(c grid.ToolCall) bool { return len(c.Extra) > 0 })
+}

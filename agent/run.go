@@ -30,7 +30,6 @@ type run struct {
 	client *grid.Client
 
 	resumed  bool
-	traced   trace.SpanContext   // of the run before it paused
 	children map[string]*run     // runs of agents that this one called, by op key
 	inbox    map[string]Decision // decisions by call key
 	thawed   bool                // Resume itself is what a run parked for money waited for
@@ -176,7 +175,7 @@ func (r *run) keep(ctx context.Context, m grid.Message) (MessageRef, error) {
 	if err != nil {
 		return MessageRef{}, fmt.Errorf("agent: Blobs: %w", err)
 	}
-	ref := MessageRef{Hash: h, Role: m.Role, Bytes: len(data), Text: m.Text() != "", Private: m.Private()}
+	ref := MessageRef{Hash: h, Role: m.Role, Bytes: len(data), Text: m.Text() != "", Private: private(m)}
 	if len(m.ToolCalls) > 0 {
 		ref.Calls = make([]CallRef, len(m.ToolCalls))
 		for i, c := range m.ToolCalls {
