@@ -18,9 +18,9 @@ type Reply struct {
 	// Calls, "length" when the request's limit cut the answer, else "stop".
 	FinishReason string
 
-	// PromptTokens and CompletionTokens override the count. Zero: a token for
-	// every four bytes begun, of the request body, and of reasoning, text, call
-	// names and arguments. A counted answer is cut at the request's limit; an
+	// PromptTokens and CompletionTokens override the count; a negative number
+	// is none. Zero: a token for every four bytes begun, of the request body,
+	// and of reasoning, text, call names and arguments. A counted answer is cut at the request's limit; an
 	// overridden one may exceed it, as a provider that breaks its word.
 	PromptTokens, CompletionTokens int64
 
