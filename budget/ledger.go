@@ -1,0 +1,286 @@
+package budget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// DefaultLease is how long a reservation stands when neither [Request] nor [Config] says otherwise. The lease is no part of
+// the safety (when it runs out the bound is charged, and settling later gives the difference back), it only governs how
+// long a dead caller's unused headroom stays held. Five minutes is longer than a call with its retries usually takes, so
+// that whoever does not renew is not charged in mid-call, and short enough for a crash to be accounted for soon.
+const DefaultLease = 5 * time.Minute
+
+const (
+	maxLease = 366 * 24 * time.Hour
+	maxID    = 1024
+	// settleTime is how long a settlement may take on a store that is elsewhere, once its caller is gone.
+	settleTime = 5 * time.Second
+	// staleTries bounds how often a Reserve is repeated because caps or windows were not the present ones.
+	staleTries = 8
+)
+
+// Config is what [Open] needs. The zero value is a ledger in memory without caps, which grants everything.
+type Config struct {
+	// Store keeps the counts; nil is NewMemory(), for caps on runs only. It is the caller's to close.
+	Store Store
+	// Caps are set in the store as they are here; a limit that was changed at run time is set back, visibly in
+	// Changes. A cap that was once defined in a store that remembers, and is no longer listed, stays: list it with the
+	// limit None to end it.
+	Caps []Cap
+	// Account separates ledgers that share a store; empty is "default". Caps never hold across accounts.
+	Account string
+	// Lease is the default of Request.Lease; zero is DefaultLease.
+	Lease time.Duration
+}
+
+// Ledger admits spending and settles it. It is safe for concurrent use, starts no goroutine, and any number of ledgers, in
+// any number of processes, may work on one store.
+type Ledger struct {
+	store   Store
+	traits  Traits
+	account string
+	lease   time.Duration
+	caps    *chain
+	closed  atomic.Bool
+	ahead   atomic.Int64 // of the store's clock, in nanoseconds; only to guess windows
+	pool    sync.Pool
+}
+
+// Open checks the configuration, defines its caps in the store and returns the ledger. All mistakes are reported at once,
+// joined, as [*FieldError]s; a store that cannot be reached is [ErrUnavailable].
+func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+	if cfg.Store == nil {
+		cfg.Store = NewMemory()
+	}
+	if cfg.Account == "" {
+		cfg.Account = "default"
+	}
+	if cfg.Lease == 0 {
+		cfg.Lease = DefaultLease
+	}
+	l := &Ledger{store: cfg.Store, traits: cfg.Store.Traits(), account: cfg.Account, lease: cfg.Lease, caps: newChain()}
+	l.pool.New = func() any { return &lookup{} }
+	var errs fieldErrors
+	errs.wrap("Config", checkLease("Lease", cfg.Lease))
+	if len(cfg.Account) > maxName {
+		errs.add("Config.Account", fmt.Sprintf("a name of %d bytes", len(cfg.Account)), fmt.Sprintf("use at most %d", maxName))
+	}
+	errs.wrap("", l.checkCaps("Caps", cfg.Caps))
+	if err := errs.join(); err != nil {
+		return nil, err
+	}
+	if err := l.define(ctx, "config", cfg.Caps); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// checkCaps reports every mistake in caps that are handed in together.
+func (l *Ledger) checkCaps(name string, caps []Cap) error {
+	var errs fieldErrors
+	seen := map[string]int{}
+	for i, c := range caps {
+		at := fmt.Sprintf("%s[%d]", name, i)
+		if err := c.Validate(); err != nil {
+			errs.wrap(at, err)
+			continue
+		}
+		if first, twice := seen[c.ID()]; twice {
+			errs.add(at, fmt.Sprintf("%q is the same cap as %s[%d]", c.ID(), name, first), "keep one of them")
+		}
+		seen[c.ID()] = i
+		if l.traits.Forgets && (c.Per.kind != windowLifetime || !c.For.has(ScopeRun)) {
+			errs.add(at, fmt.Sprintf("%q outlives a run, and this memory store forgets it with the process", c.ID()),
+				"use a store that remembers, or NewMemory(Volatile()) if caps may begin anew with every process")
+		}
+		if l.traits.MaxLimit > 0 && c.Limit > l.traits.MaxLimit && c.Limit != None {
+			errs.add(at+".Limit", fmt.Sprintf("%d is more than this store counts exactly", c.Limit), fmt.Sprintf("write at most %d, or use another store", l.traits.MaxLimit))
+		}
+	}
+	return errs.join()
+}
+
+func checkLease(field string, d time.Duration) error {
+	if d >= 0 && d <= maxLease {
+		return nil
+	}
+	return &FieldError{Field: field, Problem: fmt.Sprintf("a lease of %v", d), Fix: "write 0 for the default, or up to 366 days"}
+}
+
+func checkID(field, id string) error {
+	switch {
+	case id == "":
+		return &FieldError{Field: field, Problem: "the reservation has no id", Fix: "make one that is new for every attempt"}
+	case len(id) > maxID:
+		return &FieldError{Field: field, Problem: fmt.Sprintf("an id of %d bytes", len(id)), Fix: fmt.Sprintf("use at most %d", maxID)}
+	}
+	return nil
+}
+
+// Request asks to spend.
+type Request struct {
+	// ID names the reservation: new for every possibly billed attempt, and the same when the very same call is repeated
+	// because its answer was lost. The agent loop uses op key / incarnation / attempt.
+	ID string
+	// Scopes are everything the spend belongs to, in any order: tenant, user, the run and the runs above it, instrument.
+	// The account is always among them.
+	Scopes []Scope
+	// Amounts is an upper bound of what the attempt can cost. Law 1 holds as far as it is one.
+	Amounts Amounts
+	// Lease is how long the reservation stands if nobody renews or settles it; zero is the ledger's default.
+	Lease time.Duration
+	// Idle marks a reservation that is never dispatched, only kept back (for a final answer). It is the one kind that is
+	// given back when its lease runs out.
+	Idle bool
+	// Swap is the id of an idle reservation that is given back in the same step, if this one is granted.
+	Swap string
+}
+
+func (r *Request) validate() error {
+	var errs fieldErrors
+	errs.wrap("Request", checkID("ID", r.ID))
+	for _, s := range r.Scopes {
+		errs.wrap("Request", s.Validate())
+	}
+	errs.wrap("Request", r.Amounts.Validate())
+	if r.Amounts.IsZero() {
+		errs.add("Request.Amounts", "nothing is asked for", "give an upper bound of what the attempt can use")
+	}
+	errs.wrap("Request", checkLease("Lease", r.Lease))
+	if r.Swap != "" && r.Swap == r.ID {
+		errs.add("Request.Swap", "a reservation cannot replace itself", "reserve under a new id")
+	}
+	return errs.join()
+}
+
+// Grant is a reservation that was made.
+type Grant struct {
+	ID string
+	// Duplicate says that this id was reserved before, with the same arguments, and is still open. Only a caller that is
+	// still trying that very call may dispatch on it.
+	Duplicate bool
+	// Expires is when the lease runs out, by the store's clock.
+	Expires time.Time
+	// Left is where every cap of the chain stands now.
+	Left []CapState
+	// Crossed and Expired belong to reservations of others whose lease was found to be over: they were charged, or
+	// released if idle.
+	Crossed []Crossing
+	Expired []string
+}
+
+// Reserve takes the amounts on every cap that the scopes touch, or on none. A refusal is a [*DeniedError] that names every
+// cap that refused. Other errors: [*FieldError], [ErrMismatch], [ErrUnavailable], [ErrClosed], a [*StateError] for an id
+// that was used up, and [ErrUnknownReservation] or [ErrNotIdle] for Swap. On any error nothing may be dispatched.
+//
+// A cap refuses only if the request asks for some of its meter. A cap for each tenant, user, run or tag refuses a request
+// that names none; a cap for each instrument, family, tier, tool or agent does not apply to one that uses none.
+func (l *Ledger) Reserve(ctx context.Context, r Request) (Grant, error) {
+	if err := r.validate(); err != nil {
+		return Grant{}, err
+	}
+	if l.closed.Load() {
+		return Grant{}, fmt.Errorf("%w: the ledger was shut down: open another", ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return Grant{}, fmt.Errorf("budget: reserve: %w", err)
+	}
+	k := l.pool.Get().(*lookup)
+	defer func() { k.reset(); l.pool.Put(k) }()
+	k.scopes = canonical(k.scopes, r.Scopes)
+	if r.Lease == 0 {
+		r.Lease = l.lease
+	}
+	if err := l.reserve(ctx, k, &r); err != nil {
+		return Grant{}, err
+	}
+	ans := &k.ans
+	if len(ans.Violations) > 0 {
+		return Grant{}, &DeniedError{Violations: copied(ans.Violations), Requested: r.Amounts, Left: copied(ans.Left),
+			Crossed: copied(ans.Crossed), Expired: copied(ans.Expired)}
+	}
+	return Grant{ID: r.ID, Duplicate: ans.Duplicate, Expires: ans.Expires, Left: copied(ans.Left),
+		Crossed: copied(ans.Crossed), Expired: copied(ans.Expired)}, nil
+}
+
+// reserve asks the store until it agrees which caps and windows are in force.
+func (l *Ledger) reserve(ctx context.Context, k *lookup, r *Request) error {
+	now := l.now()
+	for range staleTries {
+		version := l.caps.resolve(k, r.Amounts, now)
+		k.op = ReserveOp{ID: r.ID, Scopes: k.scopes, Amounts: r.Amounts, Lease: r.Lease, Idle: r.Idle, Swap: r.Swap,
+			Version: version, Links: k.links, DryRun: len(k.unnamed) > 0}
+		if err := l.fail("reserve", l.store.Reserve(ctx, l.account, &k.op, &k.ans)); err != nil {
+			return err
+		}
+		switch k.ans.Stale {
+		case StaleCaps:
+			if err := l.refresh(ctx); err != nil {
+				return err
+			}
+			now = l.now()
+		case StaleWindow:
+			l.ahead.Store(int64(time.Until(k.ans.Now)))
+			now = k.ans.Now
+		default:
+			k.ans.Violations = append(k.ans.Violations, k.unnamed...)
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: caps or windows changed %d times during one reserve", ErrUnavailable, staleTries)
+}
+
+func copied[T any](s []T) []T {
+	if len(s) == 0 {
+		return nil
+	}
+	return append([]T(nil), s...)
+}
+
+// now guesses the store's clock. A wrong guess costs one more question at the turn of a window.
+func (l *Ledger) now() time.Time { return time.Now().Add(time.Duration(l.ahead.Load())) }
+
+// refresh learns the caps that changed.
+func (l *Ledger) refresh(ctx context.Context) error {
+	set, err := l.store.Caps(ctx, l.account, l.caps.known())
+	if err := l.fail("caps", err); err != nil {
+		return err
+	}
+	l.caps.apply(set)
+	return nil
+}
+
+// ours are the errors a store may answer; any other means that the outcome is unknown.
+var ours = []error{ErrMismatch, ErrUnknownReservation, ErrFinished, ErrStillOpen, ErrNotIdle, ErrNoProof, ErrClosed, ErrInvalid, ErrUnavailable}
+
+func (l *Ledger) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, own := range ours {
+		if errors.Is(err, own) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, op, err)
+}
+
+// detached lets a settlement outlive its caller: a run that was cancelled must still say what it spent.
+func (l *Ledger) detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	if l.traits.Local {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+}
+
+// Shutdown ends admission: Reserve, Define, Freeze and Unfreeze answer [ErrClosed] from now on. Calls in flight can still
+// be settled, and the store stays open, since it may be shared. It never blocks and is safe to repeat.
+func (l *Ledger) Shutdown(context.Context) error {
+	l.closed.Store(true)
+	return nil
+}

@@ -1,0 +1,248 @@
+package budget
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Store keeps counts and reservations. It decides; the [Ledger] only says which counts a request touches. Every operation
+// is one atomic step, visible to all replicas, and safe to call concurrently. The package budgettest exercises all of it:
+// a store that passes is a store.
+//
+// Rules that hold for every implementation:
+//
+//   - Time is the store's own, and never runs backwards. A lease is an interval; a client's clock decides nothing.
+//   - Reservation ids come from the client. Every transition is idempotent: the same id with the same arguments gives
+//     the recorded answer, with other arguments [ErrMismatch], an id that is not there [ErrUnknownReservation].
+//   - A lease is over when now >= expiry. What is over is charged in full (StateExpired), except an idle reservation,
+//     which is released. Reserve and Sweep do that, a bounded number at a time.
+//   - The counts that a reservation was admitted to are kept with it. Settling moves those, whatever the time.
+//   - A reservation that has ended is kept until the later of its last window's end and its lease, plus 24 hours.
+//     Forgetting it earlier, to bound memory, only ever leaves money charged.
+//   - Errors that are not those of this package mean that nothing is known about the outcome; the ledger reports them as
+//     [ErrUnavailable]. Operations on one reservation ignore that ctx was cancelled if they cannot block.
+//
+// Methods fill an [Answer] that the caller owns, after calling its Reset; they keep no slice of their arguments.
+// Interfaces of later versions may have more methods, not other ones.
+type Store interface {
+	// Traits says what the store can and cannot do. It never fails and never changes.
+	Traits() Traits
+
+	// Define adds caps or changes their limits and thresholds, all in one step, and records who did it. Caps that are
+	// the same already are left alone. It returns the account's version afterwards.
+	Define(ctx context.Context, account, by string, caps []Cap) (int64, error)
+	// Caps is what changed after version since; 0 asks for everything.
+	Caps(ctx context.Context, account string, since int64) (CapSet, error)
+	// Changes is the record of Define, Freeze and Unfreeze, oldest first. The first definition of a cap for one run is
+	// not a change. A store may keep only the latest thousand.
+	Changes(ctx context.Context, account string) ([]Change, error)
+
+	// Reserve checks every count of op.Links, reports every one that does not fit, or adds to all of them. It answers
+	// Stale instead if a cap was changed after op.Version in a way that concerns op.Scopes, or if a span is not the
+	// present one. A reservation with the same id and arguments that is still open is answered as a Duplicate; one that
+	// has ended is a [*StateError]. op.Swap is freed in the same step if the answer is a grant: it must be idle, and
+	// one that was released already frees nothing.
+	Reserve(ctx context.Context, account string, op *ReserveOp, ans *Answer) error
+	// Settle replaces the bound by what was used, more or less than it; also after the lease ran out or the bound was charged.
+	Settle(ctx context.Context, account, id string, actual Amounts, ans *Answer) error
+	// Charge settles at the bound, unconfirmed.
+	Charge(ctx context.Context, account, id string, ans *Answer) error
+	// Void gives everything back. It is allowed until usage was settled.
+	Void(ctx context.Context, account, id string, proof Proof, ans *Answer) error
+	// Release gives an idle reservation back.
+	Release(ctx context.Context, account, id string, ans *Answer) error
+	// Renew lets an open reservation's lease run for another lease from now.
+	Renew(ctx context.Context, account, id string, lease time.Duration, ans *Answer) error
+	// TrueUp corrects what an ended reservation counts, once per source.
+	TrueUp(ctx context.Context, account, id string, actual Amounts, source string, ans *Answer) error
+	// Sweep ends up to max reservations whose lease is over; the answer names them in Expired.
+	Sweep(ctx context.Context, account string, max int, ans *Answer) error
+
+	// Snapshot is where the counts of links stand, in their order; a count never touched stands at zero. Links whose cap
+	// is gone are left out.
+	Snapshot(ctx context.Context, account string, links []Link) ([]CapState, error)
+	// Open lists the open reservations whose id begins with prefix, by id.
+	Open(ctx context.Context, account, prefix string) ([]Reservation, error)
+	// Top sums the reservations the store still keeps. Runway is left to the ledger.
+	Top(ctx context.Context, account string, q TopQuery) ([]TopRow, error)
+
+	// Freeze refuses every Reserve that names the scope, until f.Until or, if that is zero, Unfreeze.
+	Freeze(ctx context.Context, account string, f Freeze) error
+	Unfreeze(ctx context.Context, account string, scope Scope, by string) error
+	// Freezes lists what is frozen now.
+	Freezes(ctx context.Context, account string) ([]Freeze, error)
+	// Forget drops a run's counts and its own caps, and refuses further reservations of it with ErrClosed for 24 hours
+	// or as long as it keeps ended reservations. ErrStillOpen if one of its reservations is open.
+	Forget(ctx context.Context, account string, run Scope) error
+
+	Close() error
+}
+
+// Traits are the properties of a store that the ledger must know.
+type Traits struct {
+	// Forgets is a store whose counts end with the process; caps that outlive a run are refused on it.
+	Forgets bool
+	// Local is a store that answers without waiting for anything.
+	Local bool
+	// MaxLimit is the largest limit it counts exactly; 0 is no bound of its own.
+	MaxLimit int64
+}
+
+// CapSet is the answer to [Store.Caps].
+type CapSet struct {
+	Version int64
+	// Full is set if Caps is everything, and what it does not list is gone.
+	Full bool
+	Caps []CapRecord
+}
+
+// Link is one count that a request touches: a cap, the scopes it counts for, in the order of the target's kinds, and the
+// present turn of its window.
+type Link struct {
+	Cap    string
+	Scopes []Scope
+	Window Span
+}
+
+// ReserveOp is what [Store.Reserve] is asked.
+type ReserveOp struct {
+	ID      string
+	Scopes  []Scope // sorted by kind and name, each once, the account among them
+	Amounts Amounts
+	Lease   time.Duration
+	Idle    bool
+	Swap    string
+	// Version is the version of the caps by which Links was made.
+	Version int64
+	// Links are all the counts of the request, also those of meters it asks nothing of: if it uses some after all,
+	// settling finds them.
+	Links []Link
+	// DryRun asks for the answer only.
+	DryRun bool
+}
+
+// Stale says what the ledger must look up again before it repeats a Reserve.
+type Stale string
+
+// The reasons.
+const (
+	StaleCaps   Stale = "caps"
+	StaleWindow Stale = "window"
+)
+
+// Answer is what a store says about one reservation after an operation.
+type Answer struct {
+	Now        time.Time // the store's
+	Stale      Stale
+	Violations []Violation // a denial if there are any
+	State      State
+	// Duplicate says that the operation had been done before and changed nothing.
+	Duplicate bool
+	// Late says that the lease was over or the bound charged when the operation came.
+	Late     bool
+	Reserved Amounts
+	Actual   Amounts
+	Over     Amounts // what Actual has above Reserved, per meter
+	Expires  time.Time
+	Left     []CapState
+	Crossed  []Crossing
+	Expired  []string // reservations whose lease was found to be over
+}
+
+// Reset empties the answer and keeps its memory.
+func (a *Answer) Reset() {
+	clear(a.Violations)
+	clear(a.Left)
+	clear(a.Crossed)
+	clear(a.Expired)
+	*a = Answer{Violations: a.Violations[:0], Left: a.Left[:0], Crossed: a.Crossed[:0], Expired: a.Expired[:0]}
+}
+
+// State is where a reservation is in its life.
+type State string
+
+// The states. Settled, voided and released are known truth; charged and expired are the bound, until usage or a receipt
+// says better.
+const (
+	StateOpen     State = "open"
+	StateSettled  State = "settled"
+	StateCharged  State = "charged"
+	StateExpired  State = "expired"
+	StateVoided   State = "voided"
+	StateReleased State = "released"
+)
+
+// Unconfirmed reports whether the state counts a bound that nobody has confirmed.
+func (s State) Unconfirmed() bool { return s == StateCharged || s == StateExpired }
+
+// Proof is why a reservation cannot have been billed.
+type Proof string
+
+// The proofs. A cancelled call is none of them: the supplier may have gone on.
+const (
+	ProofNeverDispatched Proof = "never_dispatched"
+	ProofStatus402       Proof = "status_402"
+	ProofStatus429       Proof = "status_429"
+	ProofStatus4xx       Proof = "status_4xx" // refused as malformed, unauthorised or unknown
+	ProofRouter5xx       Proof = "router_5xx" // a failure of the first hop, documented as not billed
+	ProofDial            Proof = "dial"       // no byte was written
+)
+
+// Validate is [ErrNoProof] for anything that is no proof.
+func (p Proof) Validate() error {
+	if slices.Contains([]Proof{ProofNeverDispatched, ProofStatus402, ProofStatus429, ProofStatus4xx, ProofRouter5xx, ProofDial}, p) {
+		return nil
+	}
+	return ErrNoProof
+}
+
+// Reservation is one reservation as the store has it.
+type Reservation struct {
+	ID       string
+	Scopes   []Scope
+	State    State
+	Idle     bool
+	Reserved Amounts
+	Actual   Amounts
+	Admitted time.Time
+	Expires  time.Time
+}
+
+// Freeze is a stop button that was pressed.
+type Freeze struct {
+	Scope  Scope
+	Reason string
+	Until  time.Time // zero: until it is unfrozen
+	By     string
+	At     time.Time
+}
+
+// TopQuery asks who spends most.
+type TopQuery struct {
+	// By is the kind of scope to compare: "run", "tenant", "tool", "instrument".
+	By string
+	// Meter to compare by; empty is money.
+	Meter Meter
+	// For is how far to look back; zero is one hour.
+	For time.Duration
+	// Limit is how many rows; zero is 10.
+	Limit int
+}
+
+// TopRow is one scope's use of the meter since the query's beginning, of reservations admitted since then.
+type TopRow struct {
+	Scope        Scope
+	Settled      int64
+	Held         int64
+	Unconfirmed  int64 // part of Settled
+	Reservations int
+	// PerMinute is the use per minute, from its first reservation in the time looked at until now, at least over one minute.
+	PerMinute int64
+	// Runway is how long, at that pace, until the scope's tightest cap on the meter is spent; NoRunway when nothing
+	// bounds it or nothing was spent.
+	Runway time.Duration
+}
+
+// NoRunway is a [TopRow.Runway] without end.
+const NoRunway time.Duration = 1<<63 - 1
