@@ -533,3 +533,15 @@ func TestToolKnowsItsCaller(t *testing.T) {
 		t.Errorf("outside of a call: %+v", got)
 	}
 }
+
+func TestOutcomeThatIsThereWinsOverTheEndOfPatience(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 5000 {
+		j := job{out: make(chan outcome, 1)}
+		j.out <- outcome{}
+		if _, returned := j.wait(ctx, 0); !returned {
+			t.Fatal("a func that has returned is called abandoned")
+		}
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -452,6 +454,18 @@ func TestRawSchemasThatCannotBeUsed(t *testing.T) {
 				t.Errorf("%v does not say %q", err, row.want)
 			}
 		})
+	}
+}
+
+func TestSchemaNeverReadsAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "there.json")
+	if err := os.WriteFile(file, []byte(`{"type":"string"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	place := (&url.URL{Scheme: "file", Path: filepath.ToSlash(file)}).String()
+	err := Raw("x", "", json.RawMessage(`{"type":"object","properties":{"a":{"$ref":"`+place+`"}}}`), echo).Err()
+	if err == nil || !strings.Contains(err.Error(), "none is ever loaded") {
+		t.Errorf("the file was read: %v", err)
 	}
 }
 
