@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	openai "github.com/sashabaranov/go-openai"
 )
 
 // Client speaks to the market. It is safe for concurrent use and starts no goroutine
@@ -156,5 +154,3 @@ func (c *Client) wasDry(instrument string) bool {
 
 // do sends one request and follows no redirect.
 func (c *Client) do(req *http.Request) (*http.Response, error) { return c.doer.Do(req) }
-
-var _ openai.HTTPDoer = (*http.Client)(nil)

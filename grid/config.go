@@ -153,11 +153,23 @@ func plain(d openai.HTTPDoer) bool {
 	return ok && (hc == nil || hc.Transport == nil && hc.Timeout == 0 && hc.Jar == nil && hc.CheckRedirect == nil)
 }
 
-func withoutRedirects(c *http.Client) *http.Client {
+// withoutRedirects sends one request at a time. A client without timeout and jar adds
+// nothing to its transport, which is then asked directly.
+func withoutRedirects(c *http.Client) openai.HTTPDoer {
+	if c.Timeout == 0 && c.Jar == nil {
+		if c.Transport == nil {
+			return roundTripper{http.DefaultTransport}
+		}
+		return roundTripper{c.Transport}
+	}
 	own := *c
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &own
 }
+
+type roundTripper struct{ http.RoundTripper }
+
+func (r roundTripper) Do(req *http.Request) (*http.Response, error) { return r.RoundTrip(req) }
 
 func baseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(raw, "/"))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 )
 
@@ -54,7 +55,7 @@ func (x *exchange) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		header = x.client.headerFor(next, x.header)
+		header = x.headerFor(next)
 		at = next
 	}
 }
@@ -101,40 +102,26 @@ func (x *exchange) follow(res *http.Response, from *url.URL) (*url.URL, error) {
 	if next.Host == x.first.Host && next.Path == x.first.Path {
 		return nil, &redirectError{"the redirect leads back to where it came from"}
 	}
-	if !x.client.own(next) && len(x.client.hosts) > 0 && !x.client.listed(next) {
+	if !x.own(next) && len(x.client.hosts) > 0 && !x.client.listed(next) {
 		return nil, &redirectError{"host " + next.Host + " is not in RedirectHosts"}
 	}
 	return next, nil
 }
 
-func (c *Client) own(u *url.URL) bool { return u.Host == c.base.Host && u.Scheme == c.base.Scheme }
+// own tells whether u is at the host that the request was meant for.
+func (x *exchange) own(u *url.URL) bool { return u.Host == x.first.Host && u.Scheme == x.first.Scheme }
 
-func (c *Client) listed(u *url.URL) bool { return c.hosts[asciiLower(u.Host)] }
-
-func asciiLower(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for j := range b {
-				if b[j] >= 'A' && b[j] <= 'Z' {
-					b[j] += 'a' - 'A'
-				}
-			}
-			return string(b)
-		}
-	}
-	return s
-}
+func (c *Client) listed(u *url.URL) bool { return c.hosts[strings.ToLower(u.Host)] }
 
 // headerFor returns what a redirect's target may see. A stranger gets what the request
 // needs and the trace, no key, no organisation and none of the caller's own headers.
-func (c *Client) headerFor(u *url.URL, full http.Header) http.Header {
-	if c.own(u) || c.listed(u) {
-		return full
+func (x *exchange) headerFor(u *url.URL) http.Header {
+	if x.own(u) || x.client.listed(u) {
+		return x.header
 	}
 	out := make(http.Header, 6)
 	for _, name := range [...]string{"Content-Type", "Accept", "Accept-Encoding", "User-Agent", "Traceparent", "Tracestate"} {
-		if v, ok := full[name]; ok {
+		if v, ok := x.header[name]; ok {
 			out[name] = v
 		}
 	}

@@ -1,0 +1,308 @@
+package grid
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	openai "github.com/sashabaranov/go-openai"
+)
+
+// DoerOptions says what existing code gets besides redirects and retries.
+type DoerOptions struct {
+	// Observer is told of each chat completion's attempts; nil is none. With one, a
+	// request without a bound on its answer gets DefaultMaxTokens, the bound that Begin
+	// sets is written into the body, and more than one choice (n) is refused.
+	Observer Observer
+	// Notify is told of waits and retries, on the goroutine of the request.
+	Notify func(Notice)
+	// Wait bounds the time spent waiting for a dry balance; 0 means DefaultWait, less
+	// than 0 not to wait.
+	Wait time.Duration
+}
+
+// Doer returns what go-openai takes for an HTTP client, so that existing code gets
+// redirects and retries by one line:
+//
+//	config.HTTPClient = client.Doer()
+//
+// Requests go where that code sends them, with its own key. A request that failed for
+// good comes back as the market answered it. An answer that has begun is not retried:
+// its bytes were handed over.
+func (c *Client) Doer() openai.HTTPDoer { return c.DoerWith(DoerOptions{}) }
+
+// DoerWith is Doer with options.
+func (c *Client) DoerWith(o DoerOptions) openai.HTTPDoer {
+	switch {
+	case o.Wait == 0:
+		o.Wait = DefaultWait
+	case o.Wait < 0:
+		o.Wait = 0
+	}
+	return &doer{c, o}
+}
+
+type doer struct {
+	client  *Client
+	options DoerOptions
+}
+
+// Do sends the request. Its body is read before, and need not be rewindable.
+func (d *doer) Do(req *http.Request) (*http.Response, error) {
+	c := d.client
+	if !c.enter() {
+		return nil, &Error{Class: ClassClosed, kind: ErrClosed}
+	}
+	defer c.leave()
+	var sent []byte
+	if req.Body != nil {
+		b, err := io.ReadAll(req.Body)
+		_ = req.Body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("grid: reading the request's body: %w", err)
+		}
+		sent = b
+	}
+	k := &call{client: c, began: time.Now(), req: &Request{Notify: d.options.Notify, Wait: d.options.Wait}}
+	passed := passedBody{b: sent}
+	if strings.HasSuffix(req.URL.Path, "/chat/completions") && req.Method == http.MethodPost {
+		if !passed.read() {
+			return nil, k.fail(ClassCaller, errors.New("the request's body is not a JSON object"))
+		}
+		k.req.Instrument, k.req.Stream = passed.model, passed.stream
+		if d.options.Observer != nil {
+			if passed.n > 1 {
+				return nil, k.fail(ClassCaller, fmt.Errorf("%d choices are asked for: a metered request asks for one", passed.n))
+			}
+			k.req.Observer = d.options.Observer
+		}
+	}
+	defer k.endWait()
+	for {
+		res, out := k.pass(req, &passed)
+		if out.err == nil {
+			return res, nil
+		}
+		delay, err := k.next(req.Context(), &out)
+		if err == nil {
+			if res != nil {
+				_ = res.Body.Close()
+			}
+			if err = k.pause(req.Context(), delay, &out); err == nil {
+				continue
+			}
+			res = nil
+		}
+		if res != nil {
+			return res, nil
+		}
+		err.Attempts, err.Waited = k.attempts, k.waited
+		return nil, err
+	}
+}
+
+// pass makes one attempt. An error status comes with its response, to be handed over
+// if it is not retried.
+func (k *call) pass(req *http.Request, p *passedBody) (res *http.Response, out outcome) {
+	ctx := req.Context()
+	c, o := k.client, k.req.Observer
+	a := &Attempt{
+		Instrument: k.req.Instrument, Number: k.attempts + 1, Resend: k.attempts, MaxTokens: p.maxTokens(),
+		MessageBytes: p.size(), Header: make(http.Header, 8), Stream: k.req.Stream, Start: time.Now(),
+		URL: req.URL.Scheme + "://" + req.URL.Host + req.URL.Path,
+	}
+	for name, v := range req.Header {
+		if name != "Authorization" {
+			a.Header[name] = v
+		}
+	}
+	ctx, err := begin(ctx, o, a)
+	if err != nil {
+		out.err = k.fail(ClassRefused, fmt.Errorf("attempt %d was refused before it was sent: %w", a.Number, err))
+		return nil, out
+	}
+	k.attempts++
+	v := Verdict{Billed: BilledMaybe, Class: ClassAmbiguous, Start: a.Start}
+	handedOver := false
+	if o != nil {
+		defer func() {
+			if !handedOver {
+				v.End = time.Now()
+				o.End(ctx, a, v)
+			}
+		}()
+	}
+	header := a.Header.Clone()
+	delete(header, "Idempotency-Key")
+	delete(header, "X-Idempotency-Key")
+	if key, ok := req.Header["Authorization"]; ok {
+		header["Authorization"] = key
+	}
+	x := exchange{client: c, method: req.Method, first: req.URL, header: header}
+	if len(p.b) > 0 {
+		x.body = &body{}
+		x.body.segments[0] = p.b
+		if o != nil {
+			x.body.segments[0] = p.withMaxTokens(max(min(a.MaxTokens, p.maxTokens()), 1))
+		}
+		x.body.seal()
+	}
+	err = x.run(ctx)
+	v.Hops, v.RequestID = x.hops, x.requestID
+	if err != nil {
+		sig, dial := x.signalOf(err)
+		k.broken(ctx, lookup(sig, 0, x.hops), dial, err, &v, &out)
+		return nil, out
+	}
+	res = x.res
+	v.Status = res.StatusCode
+	if v.Status <= 299 {
+		if o != nil {
+			handedOver = true
+			res.Body = &metered{ReadCloser: res.Body, end: func(m *metered) {
+				m.verdict(&v)
+				v.End = time.Now()
+				o.End(ctx, a, v)
+			}, ans: answer{limit: c.limit, start: a.Start}}
+		}
+		return res, out
+	}
+	body, _ := readUpTo(res.Body, nil, maxErrorBytes)
+	_ = res.Body.Close()
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	k.status(ctx, res, &v, &out)
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.ContentLength = int64(len(body))
+	return res, out
+}
+
+// metered watches an answer go by and ends its attempt once, when it was read to its
+// end, broke off or was closed.
+type metered struct {
+	io.ReadCloser
+	ans    answer
+	end    func(*metered)
+	ended  bool
+	broken error // of reading the bytes
+	odd    error // of understanding them
+}
+
+func (m *metered) Read(b []byte) (int, error) {
+	n, err := m.ReadCloser.Read(b)
+	if m.odd == nil && !m.ended {
+		m.odd = m.ans.feed(b[:n])
+	}
+	if err != nil {
+		if err != io.EOF {
+			m.broken = err
+		}
+		m.finish()
+	}
+	return n, err
+}
+
+func (m *metered) Close() error {
+	m.finish()
+	return m.ReadCloser.Close()
+}
+
+func (m *metered) finish() {
+	if !m.ended {
+		m.ended = true
+		m.end(m)
+	}
+}
+
+func (m *metered) verdict(v *Verdict) {
+	err := m.odd
+	if err == nil {
+		err = m.ans.conclude(m.broken != nil)
+	}
+	v.Usage = readUsage(m.ans.usage)
+	v.ResponseID, v.Model, v.FinishReason, v.FirstDelta = m.ans.id, m.ans.model, m.ans.assembly.finish, m.ans.first
+	switch {
+	case err == nil:
+		v.Billed, v.Class = BilledYes, ""
+	case err == errFault:
+		v.Class, v.Err = classifyInner(*m.ans.failure).class, err
+	case errors.Is(err, ErrCut):
+		v.Class, v.Err = ClassCut, err
+	default:
+		v.Class, v.Err = ClassMalformed, err
+	}
+}
+
+// passedBody is a request that somebody else encoded.
+type passedBody struct {
+	b      []byte
+	model  string
+	stream bool
+	n      int64
+	max    int64
+	// spans are where the bounds on the answer stand.
+	spans [][2]int
+}
+
+func (p *passedBody) read() bool {
+	s := scan{b: p.b}
+	members := 0
+	for ok := s.enter('{', '}'); ok && !s.bad; ok = s.more('}') {
+		members++
+		switch string(s.key()) {
+		case "model":
+			p.model = unquoted(s.value())
+		case "stream":
+			p.stream = string(s.value()) == "true"
+		case "n":
+			p.n, _ = count(s.value())
+		case TokenFieldMax, TokenFieldCompletion:
+			v := s.value()
+			p.spans = append(p.spans, [2]int{s.i - len(v), s.i})
+			if n, ok := count(v); ok {
+				p.max = max(p.max, n)
+			}
+		default:
+			s.value()
+		}
+	}
+	return s.end() && members > 0
+}
+
+// size is that of the body with its bound, but for the bound's digits.
+func (p *passedBody) size() int {
+	if len(p.spans) == 0 {
+		return len(p.b) + len(`"max_tokens":,`)
+	}
+	return len(p.b)
+}
+
+func (p *passedBody) maxTokens() int {
+	if p.max == 0 {
+		return DefaultMaxTokens
+	}
+	return clampInt(p.max)
+}
+
+// withMaxTokens returns the body with n for every bound on the answer.
+func (p *passedBody) withMaxTokens(n int) []byte {
+	out := make([]byte, 0, len(p.b)+40)
+	from := 0
+	for _, at := range p.spans {
+		out = append(out, p.b[from:at[0]]...)
+		out = strconv.AppendInt(out, int64(n), 10)
+		from = at[1]
+	}
+	out = append(out, p.b[from:]...)
+	if len(p.spans) > 0 {
+		return out
+	}
+	// Put it in front: the object is known to have members.
+	i := bytes.IndexByte(out, '{') + 1
+	field := append(strconv.AppendInt([]byte(`"max_tokens":`), int64(n), 10), ',')
+	return append(out[:i:i], append(field, out[i:]...)...)
+}
