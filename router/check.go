@@ -15,7 +15,7 @@ func (t *Table) Check(catalogue []Instrument) error {
 	c := t.choice(Step{}, Snapshot{Instruments: catalogue})
 	for _, kind := range kinds {
 		r := t.routes[kind]
-		field := "routes." + string(kind)
+		field := string(kind)
 		if r.instrument != "" {
 			m.known(c, field+".instrument", r.instrument)
 		} else if t.named[kind] && c.placed(r.family, r.tier) < 0 {

@@ -2,19 +2,44 @@ package router
 
 import "slices"
 
-// Config describes a [Table]. The zero value is [Default]. Its field tags are the keys of a configuration file.
+// Config describes a [Table]. The zero value is [Default]. Its field tags are the keys of the routes section of a
+// configuration file.
 type Config struct {
-	Name      string         `yaml:"name"`       // "" = "routes"
-	Version   string         `yaml:"version"`    // "" = derived from the content, so that a changed table never keeps its version
-	Routes    map[Kind]Route `yaml:"routes"`     // a kind that is not written keeps its default; so does an empty field
-	Rules     []Rule         `yaml:"rules"`      // the first that matches wins
-	Floor     string         `yaml:"floor"`      // for routes that name none; "" = standard
-	Ceiling   string         `yaml:"ceiling"`    // for routes that name none; "" = max
-	Bands     []Band         `yaml:"bands"`      // nil = the default bands; empty but not nil = none
-	Fallback  Fallback       `yaml:"fallback"`   // for routes that name none; nil = none
-	Allow     []string       `yaml:"allow"`      // ids or patterns such as "*-standard"; nil = all
-	Deny      []string       `yaml:"deny"`       // ids or patterns; stands above Allow
-	NoPreview bool           `yaml:"no_preview"` // instruments in preview serve no step
+	Name      string   `yaml:"name"`    // "" = "routes"
+	Version   string   `yaml:"version"` // "" = derived from the content, so that a changed table never keeps its version
+	Tools     Route    `yaml:"tools"`   // a route that is not written keeps its default; so does an empty field
+	Code      Route    `yaml:"code"`
+	Text      Route    `yaml:"text"`
+	Extract   Route    `yaml:"extract"`
+	Summarize Route    `yaml:"summarize"`
+	Judge     Route    `yaml:"judge"`
+	Rules     []Rule   `yaml:"rules"`      // the first that matches wins
+	Floor     string   `yaml:"floor"`      // for routes that name none; "" = standard
+	Ceiling   string   `yaml:"ceiling"`    // for routes that name none; "" = max
+	Bands     []Band   `yaml:"bands"`      // nil = the default bands; empty but not nil = none
+	Fallback  Fallback `yaml:"fallback"`   // for routes that name none; nil = none
+	Allow     []string `yaml:"allow"`      // ids or patterns such as "*-standard"; nil = all
+	Deny      []string `yaml:"deny"`       // ids or patterns; stands above Allow
+	NoPreview bool     `yaml:"no_preview"` // instruments in preview serve no step
+}
+
+// written returns what the configuration says about steps of a kind.
+func (c Config) written(kind Kind) Route {
+	switch kind {
+	case KindTools:
+		return c.Tools
+	case KindCode:
+		return c.Code
+	case KindText:
+		return c.Text
+	case KindExtract:
+		return c.Extract
+	case KindSummarize:
+		return c.Summarize
+	case KindJudge:
+		return c.Judge
+	}
+	return Route{}
 }
 
 // Route says where steps go. Empty fields of a written route are taken from the default route of the kind,

@@ -42,33 +42,32 @@ func TestEveryMistakeIsNamedWithFieldAndFix(t *testing.T) {
 		config Config
 		fields []string
 	}{
-		{"a typo in a tier", Config{Routes: map[Kind]Route{KindExtract: {Tier: "primo"}}}, []string{"routes.extract.tier"}},
-		{"a typo in a kind", Config{Routes: map[Kind]Route{"sumarize": {Tier: "prime"}}}, []string{"routes.sumarize"}},
-		{"all at once, in order", Config{Floor: "low", Ceiling: "high", Routes: map[Kind]Route{KindText: {Tier: "x"}, KindCode: {Floor: "y"}}},
-			[]string{"floor", "ceiling", "routes.code.floor", "routes.text.tier"}},
-		{"crossed bounds", Config{Floor: "max", Ceiling: "standard"}, []string{"floor"}},
-		{"crossed bounds in a route", Config{Routes: map[Kind]Route{KindText: {Floor: "max", Ceiling: "prime"}}}, []string{"routes.text.floor"}},
-		{"a bound that crosses the common one", Config{Ceiling: "prime", Routes: map[Kind]Route{KindText: {Floor: "max"}}}, []string{"routes.text"}},
-		{"a tier above its ceiling", Config{Routes: map[Kind]Route{KindText: {Tier: "max", Ceiling: "prime"}}}, []string{"routes.text.tier"}},
-		{"a tier below the common floor", Config{Floor: "prime", Routes: map[Kind]Route{KindText: {Tier: "standard"}}}, []string{"routes.text.tier"}},
-		{"an instrument beside a tier", Config{Routes: map[Kind]Route{KindText: {Instrument: "text-max", Tier: "max"}}}, []string{"routes.text.instrument"}},
-		{"spaces in names", Config{Name: "a b", Version: "1@2", Routes: map[Kind]Route{KindText: {Family: "te xt"}}}, []string{"name", "version", "routes.text.family"}},
-		{"words of a fallback", Config{Fallback: Fallback{"none", "down", "up", "sideways", "", "down"}}, []string{"fallback[0]", "fallback[2]", "fallback[3]", "fallback[4]", "fallback[5]"}},
-		{"a fallback under the floor", Config{Routes: map[Kind]Route{KindTools: {Floor: "prime", Fallback: Fallback{"agent-standard"}}}}, []string{"routes.tools.fallback[0]"}},
-		{"a fallback by tier for one of no tier", Config{Routes: map[Kind]Route{KindTools: {Instrument: "a-b-latest", Fallback: Fallback{Down}}}}, []string{"routes.tools.fallback"}},
+		{"a typo in a tier", Config{Extract: Route{Tier: "primo"}}, []string{"routes.extract.tier"}},
+		{"all at once, in order", Config{Floor: "low", Ceiling: "high", Text: Route{Tier: "x"}, Code: Route{Floor: "y"}},
+			[]string{"routes.floor", "routes.ceiling", "routes.code.floor", "routes.text.tier"}},
+		{"crossed bounds", Config{Floor: "max", Ceiling: "standard"}, []string{"routes.floor"}},
+		{"crossed bounds in a route", Config{Text: Route{Floor: "max", Ceiling: "prime"}}, []string{"routes.text.floor"}},
+		{"a bound that crosses the common one", Config{Ceiling: "prime", Text: Route{Floor: "max"}}, []string{"routes.text"}},
+		{"a tier above its ceiling", Config{Text: Route{Tier: "max", Ceiling: "prime"}}, []string{"routes.text.tier"}},
+		{"a tier below the common floor", Config{Floor: "prime", Text: Route{Tier: "standard"}}, []string{"routes.text.tier"}},
+		{"an instrument beside a tier", Config{Text: Route{Instrument: "text-max", Tier: "max"}}, []string{"routes.text.instrument"}},
+		{"spaces in names", Config{Name: "a b", Version: "1@2", Text: Route{Family: "te xt"}}, []string{"routes.name", "routes.version", "routes.text.family"}},
+		{"words of a fallback", Config{Fallback: Fallback{"none", "down", "up", "sideways", "", "down"}}, []string{"routes.fallback[0]", "routes.fallback[2]", "routes.fallback[3]", "routes.fallback[4]", "routes.fallback[5]"}},
+		{"a fallback under the floor", Config{Tools: Route{Floor: "prime", Fallback: Fallback{"agent-standard"}}}, []string{"routes.tools.fallback[0]"}},
+		{"a fallback by tier for one of no tier", Config{Tools: Route{Instrument: "a-b-latest", Fallback: Fallback{Down}}}, []string{"routes.tools.fallback"}},
 		{"bands", Config{Bands: []Band{{AtOrBelow: 101, Ceiling: "max"}, {AtOrBelow: 5}, {AtOrBelow: 5, Ceiling: "prime"}, {AtOrBelow: -1, Ceiling: "max"}}},
-			[]string{"bands[0].at_or_below", "bands[1].ceiling", "bands[2].at_or_below", "bands[3].at_or_below"}},
-		{"patterns", Config{Allow: []string{"text-["}, Deny: []string{""}}, []string{"allow[0]", "deny[0]"}},
-		{"an allow list that allows nothing", Config{Allow: []string{}}, []string{"allow"}},
+			[]string{"routes.bands[0].at_or_below", "routes.bands[1].ceiling", "routes.bands[2].at_or_below", "routes.bands[3].at_or_below"}},
+		{"patterns", Config{Allow: []string{"text-["}, Deny: []string{""}}, []string{"routes.allow[0]", "routes.deny[0]"}},
+		{"an allow list that allows nothing", Config{Allow: []string{}}, []string{"routes.allow"}},
 		{"rules", Config{Rules: []Rule{
 			{Use: Route{Tier: "max"}},
 			{ID: "a", When: Match{Kinds: []Kind{"x"}, PromptAtLeast: -1, StepAtLeast: -1, StepBelow: -1}, Use: Route{Tier: "max"}},
 			{ID: "a", When: Match{StepAtLeast: 3, StepBelow: 3}},
 			{ID: "b", Use: Route{Tier: "huge"}},
-		}}, []string{"rules[0].id", "rules[0].when", "rules[1].when.kinds[0]", "rules[1].when.prompt_at_least", "rules[1].when.step_at_least", "rules[1].when.step_below",
-			"rules[2].id", "rules[2].when.step_below", "rules[2].use", "rules[3].use.tier"}},
-		{"a rule above the ceiling of a kind it meets", Config{Routes: map[Kind]Route{KindText: {Ceiling: "prime"}}, Rules: []Rule{{ID: "a", Use: Route{Tier: "max"}}}}, []string{"rules[0].use.tier"}},
-		{"a rule whose floor crosses a kind's ceiling", Config{Routes: map[Kind]Route{KindText: {Ceiling: "prime"}}, Rules: []Rule{{ID: "a", Use: Route{Floor: "max"}}}}, []string{"rules[0].use"}},
+		}}, []string{"routes.rules[0].id", "routes.rules[0].when", "routes.rules[1].when.kinds[0]", "routes.rules[1].when.prompt_at_least", "routes.rules[1].when.step_at_least", "routes.rules[1].when.step_below",
+			"routes.rules[2].id", "routes.rules[2].when.step_below", "routes.rules[2].use", "routes.rules[3].use.tier"}},
+		{"a rule above the ceiling of a kind it meets", Config{Text: Route{Ceiling: "prime"}, Rules: []Rule{{ID: "a", Use: Route{Tier: "max"}}}}, []string{"routes.rules[0].use.tier"}},
+		{"a rule whose floor crosses a kind's ceiling", Config{Text: Route{Ceiling: "prime"}, Rules: []Rule{{ID: "a", Use: Route{Floor: "max"}}}}, []string{"routes.rules[0].use"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			table, err := New(row.config)
@@ -98,7 +97,7 @@ func fieldsOf(t *testing.T, err error) []string {
 }
 
 func TestARuleLimitedToOtherKindsMayPassACeiling(t *testing.T) {
-	_, err := New(Config{Routes: map[Kind]Route{KindText: {Ceiling: "prime"}}, Rules: []Rule{{ID: "a", When: Match{Kinds: []Kind{KindCode}}, Use: Route{Tier: "max"}}}})
+	_, err := New(Config{Text: Route{Ceiling: "prime"}, Rules: []Rule{{ID: "a", When: Match{Kinds: []Kind{KindCode}}, Use: Route{Tier: "max"}}}})
 	if err != nil {
 		t.Error(err)
 	}
@@ -106,15 +105,15 @@ func TestARuleLimitedToOtherKindsMayPassACeiling(t *testing.T) {
 
 func TestCheckFindsNamesThatTheCatalogueLacks(t *testing.T) {
 	table, err := New(Config{
-		Routes: map[Kind]Route{KindText: {Family: "txt"}, KindCode: {Instrument: "gone-latest", Fallback: Fallback{"code-ultra", Down + "-x"}}},
-		Rules:  []Rule{{ID: "a", When: Match{Final: yes()}, Use: Route{Instrument: "lost-latest"}}, {ID: "b", Use: Route{Family: "agnet"}}},
-		Allow:  []string{"text-*", "cod-*"},
-		Deny:   []string{"nothing"},
+		Text: Route{Family: "txt"}, Code: Route{Instrument: "gone-latest", Fallback: Fallback{"code-ultra", Down + "-x"}},
+		Rules: []Rule{{ID: "a", When: Match{Final: yes()}, Use: Route{Instrument: "lost-latest"}}, {ID: "b", Use: Route{Family: "agnet"}}},
+		Allow: []string{"text-*", "cod-*"},
+		Deny:  []string{"nothing"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"routes.code.instrument", "routes.code.fallback[0]", "routes.code.fallback[1]", "routes.text", "rules[0].use.instrument", "rules[1].use", "allow[1]", "deny[0]"}
+	want := []string{"routes.code.instrument", "routes.code.fallback[0]", "routes.code.fallback[1]", "routes.text", "routes.rules[0].use.instrument", "routes.rules[1].use", "routes.allow[1]", "routes.deny[0]"}
 	slices.Sort(want)
 	got := fieldsOf(t, table.Check(nine()))
 	slices.Sort(got)

@@ -100,6 +100,19 @@ func (c *choice) placed(family string, rank int) int {
 	return slices.IndexFunc(c.market, func(in Instrument) bool { return in.Family == family && in.Tier == tier })
 }
 
+// serving finds an instrument of a family and tier for which fits holds, -1 if there is none.
+func (c *choice) serving(family string, rank int, fits func(at int) bool) int {
+	if at := c.placed(family, rank); fits(at) {
+		return at
+	}
+	for at, in := range c.market {
+		if rank >= rankStandard && in.Family == family && in.Tier == tierNames[rank] && fits(at) {
+			return at
+		}
+	}
+	return -1
+}
+
 func (c *choice) able(at int) bool { return at >= 0 && c.skipped[at] == "" }
 
 func (c *choice) ready(at int) bool {
@@ -269,13 +282,13 @@ func (c *choice) fallback(in Instrument, floor, high int) int {
 		case NoFallback:
 		case SameTier:
 			for _, family := range families {
-				if at := c.placed(family, rank); family != in.Family && fits(at) {
+				if at := c.serving(family, rank, fits); at >= 0 {
 					return at
 				}
 			}
 		case Down:
 			for r := rank - 1; r >= rankStandard; r-- {
-				if at := c.placed(in.Family, r); fits(at) {
+				if at := c.serving(in.Family, r, fits); at >= 0 {
 					return at
 				}
 			}
@@ -314,11 +327,11 @@ func (c *choice) replacement(family string, tier, floor, high, ceiling int) int 
 		order = append(order, r)
 	}
 	for _, r := range order {
-		if at := c.placed(family, r); c.able(at) {
+		if at := c.serving(family, r, c.able); at >= 0 {
 			return at
 		}
 		for _, other := range families {
-			if at := c.placed(other, r); c.able(at) {
+			if at := c.serving(other, r, c.able); at >= 0 {
 				return at
 			}
 		}

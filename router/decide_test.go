@@ -75,18 +75,18 @@ func TestDecisions(t *testing.T) {
 		{name: "the final answer is spared", step: Step{Kind: KindText, Final: true}, market: market(20), want: "text-prime", reason: ReasonDefault},
 		{name: "the final answer keeps the upper band", step: Step{Kind: KindText, Final: true, Escalation: 1}, market: market(20), want: "text-prime", reason: ReasonBudget, requested: "text-max"},
 		{name: "unknown money changes nothing", step: Step{Kind: KindTools}, market: market(-1), want: "agent-prime", reason: ReasonDefault},
-		{name: "a floor withstands a band", config: Config{Routes: map[Kind]Route{KindTools: {Floor: "prime"}}}, step: Step{Kind: KindTools}, market: market(0), want: "agent-prime", reason: ReasonDefault},
+		{name: "a floor withstands a band", config: Config{Tools: Route{Floor: "prime"}}, step: Step{Kind: KindTools}, market: market(0), want: "agent-prime", reason: ReasonDefault},
 		{name: "no bands when written empty", config: Config{Bands: []Band{}}, step: Step{Kind: KindTools}, market: market(0), want: "agent-prime", reason: ReasonDefault},
 
 		{name: "escalation goes one up", step: Step{Kind: KindExtract, Escalation: 1}, market: market(100), want: "text-prime", reason: ReasonEscalation, requested: "text-standard"},
 		{name: "escalation stops at max", step: Step{Kind: KindExtract, Escalation: 9}, market: market(100), want: "text-max", reason: ReasonEscalation, requested: "text-standard"},
-		{name: "escalation stops at the ceiling", config: Config{Routes: map[Kind]Route{KindExtract: {Ceiling: "prime"}}}, step: Step{Kind: KindExtract, Escalation: 9}, market: market(100), want: "text-prime", reason: ReasonEscalation, requested: "text-standard"},
+		{name: "escalation stops at the ceiling", config: Config{Extract: Route{Ceiling: "prime"}}, step: Step{Kind: KindExtract, Escalation: 9}, market: market(100), want: "text-prime", reason: ReasonEscalation, requested: "text-standard"},
 		{name: "negative escalation is none", step: Step{Kind: KindText, Escalation: -3}, market: market(100), want: "text-prime", reason: ReasonDefault},
 
 		{name: "sticky is off by default", step: Step{Kind: KindCode, Sticky: "agent-prime"}, market: market(100), want: "code-prime", reason: ReasonDefault},
-		{name: "sticky keeps the family", config: Config{Routes: map[Kind]Route{KindCode: {Sticky: true}}}, step: Step{Kind: KindCode, Sticky: "agent-prime"}, market: market(100), want: "agent-prime", reason: ReasonSticky, requested: "code-prime"},
-		{name: "sticky never keeps the tier", config: Config{Routes: map[Kind]Route{KindCode: {Sticky: true}}}, step: Step{Kind: KindCode, Sticky: "agent-max"}, market: market(100), want: "code-prime", reason: ReasonDefault},
-		{name: "sticky leaves what is dry", config: Config{Routes: map[Kind]Route{KindCode: {Sticky: true}}}, step: Step{Kind: KindCode, Sticky: "agent-prime"}, market: market(100, dry("agent-prime")), want: "code-prime", reason: ReasonDefault},
+		{name: "sticky keeps the family", config: Config{Code: Route{Sticky: true}}, step: Step{Kind: KindCode, Sticky: "agent-prime"}, market: market(100), want: "agent-prime", reason: ReasonSticky, requested: "code-prime"},
+		{name: "sticky never keeps the tier", config: Config{Code: Route{Sticky: true}}, step: Step{Kind: KindCode, Sticky: "agent-max"}, market: market(100), want: "code-prime", reason: ReasonDefault},
+		{name: "sticky leaves what is dry", config: Config{Code: Route{Sticky: true}}, step: Step{Kind: KindCode, Sticky: "agent-prime"}, market: market(100, dry("agent-prime")), want: "code-prime", reason: ReasonDefault},
 
 		{name: "dry waits by default", step: Step{Kind: KindTools}, market: market(100, dry("agent-prime")), want: "agent-prime", reason: ReasonDefault},
 		{name: "down waits by default", step: Step{Kind: KindTools}, market: market(100, down("agent-prime")), want: "agent-prime", reason: ReasonDefault},
@@ -100,7 +100,7 @@ func TestDecisions(t *testing.T) {
 		{name: "a list may go up", config: Config{Fallback: Fallback{"agent-max"}}, step: Step{Kind: KindTools}, market: market(100, dry("agent-prime")), want: "agent-max", reason: ReasonFallback, requested: "agent-prime"},
 		{name: "a list that goes up keeps the band", config: Config{Fallback: Fallback{"agent-max"}}, step: Step{Kind: KindTools}, market: market(40, dry("agent-prime")), want: "agent-prime", reason: ReasonDefault},
 		{name: "a list may name one of no tier", config: Config{Fallback: Fallback{opus.ID}}, step: Step{Kind: KindTools}, market: market(100, dry("agent-prime"), with(opus)), want: opus.ID, reason: ReasonFallback, requested: "agent-prime"},
-		{name: "a route can refuse the common fallback", config: Config{Fallback: Fallback{SameTier}, Routes: map[Kind]Route{KindTools: {Fallback: Fallback{NoFallback}}}}, step: Step{Kind: KindTools}, market: market(100, dry("agent-prime")), want: "agent-prime", reason: ReasonDefault},
+		{name: "a route can refuse the common fallback", config: Config{Fallback: Fallback{SameTier}, Tools: Route{Fallback: Fallback{NoFallback}}}, step: Step{Kind: KindTools}, market: market(100, dry("agent-prime")), want: "agent-prime", reason: ReasonDefault},
 
 		{name: "a rule by label", config: Config{Rules: []Rule{{ID: "legal", When: Match{Labels: map[string]string{"matter": "legal"}}, Use: Route{Tier: "max"}}}},
 			step: Step{Kind: KindText, Labels: map[string]string{"matter": "legal"}}, market: market(100), want: "text-max", reason: ReasonRule, rule: "legal"},
@@ -116,13 +116,13 @@ func TestDecisions(t *testing.T) {
 			step: Step{Kind: KindText, Tools: true, Schema: true, Final: true, PromptTokens: 9, Index: 2}, market: market(100), want: "text-prime", reason: ReasonDefault},
 		{name: "a rule is under the bands", config: Config{Rules: []Rule{{ID: "strong", Use: Route{Tier: "max"}}}}, step: Step{Kind: KindText}, market: market(30), want: "text-prime", reason: ReasonBudget, requested: "text-max", rule: "strong"},
 		{name: "a rule's instrument is exact", config: Config{Rules: []Rule{{ID: "opus", Use: Route{Instrument: opus.ID}}}}, step: Step{Kind: KindText, Escalation: 1}, market: market(5, with(opus)), want: opus.ID, reason: ReasonRule, rule: "opus"},
-		{name: "a route's instrument is exact", config: Config{Routes: map[Kind]Route{KindCode: {Instrument: opus.ID}}}, step: Step{Kind: KindCode}, market: market(5, with(opus)), want: opus.ID, reason: ReasonDefault},
+		{name: "a route's instrument is exact", config: Config{Code: Route{Instrument: opus.ID}}, step: Step{Kind: KindCode}, market: market(5, with(opus)), want: opus.ID, reason: ReasonDefault},
 		{name: "an exact instrument that is gone serves nothing", config: Config{Rules: []Rule{{ID: "opus", Use: Route{Instrument: opus.ID}}}}, step: Step{Kind: KindText}, market: market(100), reason: ReasonNone, requested: opus.ID, rule: "opus"},
 		{name: "an exact instrument that is gone falls back if declared", config: Config{Rules: []Rule{{ID: "opus", Use: Route{Instrument: opus.ID, Fallback: Fallback{"text-max"}}}}}, step: Step{Kind: KindText}, market: market(100), want: "text-max", reason: ReasonCapability, requested: opus.ID, rule: "opus"},
-		{name: "an exact instrument that is dry falls back if declared", config: Config{Routes: map[Kind]Route{KindCode: {Instrument: "code-max", Fallback: Fallback{Down}}}}, step: Step{Kind: KindCode}, market: market(100, dry("code-max")), want: "code-prime", reason: ReasonFallback, requested: "code-max"},
-		{name: "an exact instrument holds the minimum tier", config: Config{Routes: map[Kind]Route{KindCode: {Instrument: "code-standard"}}}, step: Step{Kind: KindCode, MinTier: "prime"}, market: market(100), reason: ReasonNone, requested: "code-standard"},
-		{name: "a rule leaves an exact route by tier", config: Config{Routes: map[Kind]Route{KindCode: {Instrument: opus.ID}}, Rules: []Rule{{ID: "light", Use: Route{Tier: "standard"}}}}, step: Step{Kind: KindCode}, market: market(100, with(opus)), want: "code-standard", reason: ReasonRule, rule: "light"},
-		{name: "a foreign family by route", config: Config{Routes: map[Kind]Route{KindText: {Family: "lab"}}}, step: Step{Kind: KindText}, market: market(100, with(Instrument{ID: "lab-prime"})), want: "lab-prime", reason: ReasonDefault},
+		{name: "an exact instrument that is dry falls back if declared", config: Config{Code: Route{Instrument: "code-max", Fallback: Fallback{Down}}}, step: Step{Kind: KindCode}, market: market(100, dry("code-max")), want: "code-prime", reason: ReasonFallback, requested: "code-max"},
+		{name: "an exact instrument holds the minimum tier", config: Config{Code: Route{Instrument: "code-standard"}}, step: Step{Kind: KindCode, MinTier: "prime"}, market: market(100), reason: ReasonNone, requested: "code-standard"},
+		{name: "a rule leaves an exact route by tier", config: Config{Code: Route{Instrument: opus.ID}, Rules: []Rule{{ID: "light", Use: Route{Tier: "standard"}}}}, step: Step{Kind: KindCode}, market: market(100, with(opus)), want: "code-standard", reason: ReasonRule, rule: "light"},
+		{name: "a foreign family by route", config: Config{Text: Route{Family: "lab"}}, step: Step{Kind: KindText}, market: market(100, with(Instrument{ID: "lab-prime"})), want: "lab-prime", reason: ReasonDefault},
 		{name: "a common ceiling moves the defaults", config: Config{Ceiling: "standard"}, step: Step{Kind: KindTools}, market: market(100), want: "agent-standard", reason: ReasonDefault},
 		{name: "a common floor moves the defaults", config: Config{Floor: "prime"}, step: Step{Kind: KindExtract}, market: market(5), want: "text-prime", reason: ReasonDefault},
 	} {
@@ -190,7 +190,7 @@ func TestRandomStepsAndMarketsGiveSaneRepeatableDecisions(t *testing.T) {
 	tables := []*Table{Default()}
 	for _, c := range []Config{
 		{Fallback: Fallback{SameTier, Down}, Ceiling: "prime"},
-		{Fallback: Fallback{"lab-x-latest", "text-max"}, Routes: map[Kind]Route{KindCode: {Sticky: true, Floor: "prime"}, KindText: {Instrument: "text-prime", Fallback: Fallback{Down}}}},
+		{Fallback: Fallback{"lab-x-latest", "text-max"}, Code: Route{Sticky: true, Floor: "prime"}, Text: Route{Instrument: "text-prime", Fallback: Fallback{Down}}},
 		{NoPreview: true, Deny: []string{"*-max"}, Rules: []Rule{{ID: "big", When: Match{PromptAtLeast: 1000}, Use: Route{Instrument: "lab-x-latest"}}}},
 	} {
 		table, err := New(c)
@@ -295,6 +295,18 @@ func TestWhyHoldsNoTextOfUsers(t *testing.T) {
 		if strings.Contains(d.Why+d.Rule+d.Reason+fmt.Sprint(d.Candidates), canary) {
 			t.Errorf("a step's text stands in %+v", d)
 		}
+	}
+}
+
+func TestASnapshotWithoutOrderOrCareIsRead(t *testing.T) {
+	m := Snapshot{LeftPercent: 100, Instruments: []Instrument{{}, {ID: "agent-prime"}, {ID: "agent-prime", Dry: true}, {ID: "x-prime", Family: "agent", Tier: "prime"}, {ID: "nodash"}}}
+	d := Default().Decide(Step{Kind: KindTools}, m)
+	if d.Instrument != "agent-prime" || len(d.Candidates) != 3 || strings.Contains(d.Why, "topped up") {
+		t.Errorf("got %+v", d)
+	}
+	d = Default().Decide(Step{Kind: KindTools, Exclude: []string{"agent-prime"}}, m)
+	if d.Instrument != "x-prime" || d.Reason != ReasonCapability || d.Requested != "agent-prime" {
+		t.Errorf("another instrument of the same family and tier did not stand in: %+v", d)
 	}
 }
 

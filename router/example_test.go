@@ -9,9 +9,7 @@ import (
 func Example() {
 	table, err := router.New(router.Config{
 		Name: "desk", Version: "3",
-		Routes: map[router.Kind]router.Route{
-			router.KindTools: {Floor: "prime", Fallback: router.Fallback{router.SameTier}},
-		},
+		Tools: router.Route{Floor: "prime", Fallback: router.Fallback{router.SameTier}},
 		Rules: []router.Rule{
 			{ID: "plan", When: router.Match{StepBelow: 2}, Use: router.Route{Tier: "max"}},
 		},

@@ -70,7 +70,7 @@ func New(c Config) (*Table, error) {
 	slices.SortFunc(t.bands, func(a, b Band) int { return a.AtOrBelow - b.AtOrBelow })
 	for _, kind := range kinds {
 		t.routes[kind] = c.route(kind)
-		if w := c.Routes[kind]; w.Instrument != "" || w.Family != "" || w.Tier != "" {
+		if w := c.written(kind); w.Instrument != "" || w.Family != "" || w.Tier != "" {
 			t.named[kind] = true
 		}
 	}
@@ -113,7 +113,12 @@ func (t *Table) name(c Config) string {
 }
 
 func (c Config) isDefault() bool {
-	return len(c.Routes) == 0 && len(c.Rules) == 0 && c.Floor == "" && c.Ceiling == "" && c.Bands == nil &&
+	for _, kind := range kinds {
+		if !c.written(kind).empty() {
+			return false
+		}
+	}
+	return len(c.Rules) == 0 && c.Floor == "" && c.Ceiling == "" && c.Bands == nil &&
 		len(c.Fallback) == 0 && len(c.Allow) == 0 && len(c.Deny) == 0 && !c.NoPreview
 }
 
@@ -127,7 +132,7 @@ func cloneBool(b *bool) *bool {
 
 // route resolves the route of a kind. A tier that nobody wrote moves into the bounds; one that was written has been checked.
 func (c Config) route(kind Kind) route {
-	written := c.Routes[kind]
+	written := c.written(kind)
 	base := defaultRoutes[kind]
 	r := route{
 		family:   base.Family,

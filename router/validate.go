@@ -3,7 +3,6 @@ package router
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ const fixTier = "write standard, prime or max"
 type mistakes struct{ errs []error }
 
 func (m *mistakes) add(field, fix, problem string, args ...any) {
-	m.errs = append(m.errs, &FieldError{Field: field, Problem: fmt.Sprintf(problem, args...), Fix: fix})
+	m.errs = append(m.errs, &FieldError{Field: "routes." + field, Problem: fmt.Sprintf(problem, args...), Fix: fix})
 }
 
 // Validate reports every mistake at once, as joined [*FieldError] values, or nil.
@@ -38,13 +37,10 @@ func (c Config) Validate() error {
 	if c.Allow != nil && len(c.Allow) == 0 {
 		m.add("allow", "name what may serve, or leave it out to allow all", "is empty, so nothing could serve")
 	}
-	for _, kind := range slices.Sorted(maps.Keys(c.Routes)) {
-		field := "routes." + string(kind)
-		if _, known := defaultRoutes[kind]; !known {
-			m.add(field, "write one of "+kindList(), "unknown kind %q", string(kind))
-			continue
+	for _, kind := range kinds {
+		if written := c.written(kind); !written.empty() {
+			m.route(string(kind), written, c)
 		}
-		m.route(field, c.Routes[kind], c)
 	}
 	m.rules(c)
 	m.bands(c.Bands)
@@ -137,7 +133,7 @@ func (m *mistakes) route(field string, r Route, c Config) {
 	if r.Ceiling != "" {
 		ceiling = rankOf(r.Ceiling)
 	}
-	if floor > ceiling {
+	if floor > ceiling && (r.Floor != "" || r.Ceiling != "") {
 		m.add(field, "write the missing bound here too", "the floor %s is above the ceiling %s", tierNames[floor], tierNames[ceiling])
 		return
 	}
