@@ -195,7 +195,11 @@ func checkHistory(t *testing.T, msgs []grid.Message, want []turn, results map[st
 			if len(open) == 0 || open[0].ID != m.ToolCallID {
 				t.Fatalf("step %d: the result of %q is out of order", step, m.ToolCallID)
 			}
-			if w, ok := results[resultKey(step, m.ToolCallID)]; ok && m.Text() != w {
+			w, ok := results[resultKey(step, m.ToolCallID)]
+			if !ok {
+				w, ok = results[fmt.Sprintf("%d#%d", step, len(want[step].calls)-len(open))]
+			}
+			if !ok || m.Text() != w {
 				t.Errorf("step %d: the result of %q is %q, recorded was %q", step, m.ToolCallID, m.Text(), w)
 			}
 			open = open[1:]
