@@ -115,6 +115,12 @@ func problemsOf(e *jsonschema.ValidationError, instance any) []Problem {
 			return []Problem{alternatives(e, "oneOf", instance)}
 		}
 		return []Problem{problem(e, "oneOf", "a value that fits exactly one of the allowed forms", "one that fits several")}
+	case *kind.Not:
+		return []Problem{problem(e, "not", "a value that does not fit the form that the schema forbids", short(at(instance, e.InstanceLocation)))}
+	case *kind.Contains:
+		return []Problem{problem(e, "contains", "an item of the form that the schema asks for", short(at(instance, e.InstanceLocation)))}
+	case *kind.PropertyNames:
+		return []Problem{problem(e, "propertyNames", "names that the schema allows", "the name "+literal(k.Property, maxShort))}
 	}
 	if len(e.Causes) > 0 {
 		return problemsOfAll(e.Causes, instance)
