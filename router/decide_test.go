@@ -201,7 +201,7 @@ func TestRandomStepsAndMarketsGiveSaneRepeatableDecisions(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	var served, refused int
-	for i := range 20_000 {
+	for i := range 5_000 {
 		s, m := randomStep(r), randomMarket(r)
 		for _, table := range tables {
 			before := fmt.Sprintf("%+v %+v", s, m)

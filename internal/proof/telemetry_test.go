@@ -173,7 +173,7 @@ func refund(r *telemetry) {
 		Input:        secret(`[{"role":"user","parts":[{"type":"text","content":"%s in, and so on, and so on"}]}]`),
 		Instructions: secret(`[{"type":"text","content":"%s rules"}]`), ToolDefinitions: secret(`[{"type":"function","name":"%s"}]`),
 	})
-	const url = "https://api.thegrid.ai/v1/chat/completions?token=" + canary
+	const url = "https://user:" + canary + "@api.thegrid.ai/v1/chat/completions?token=" + canary
 	_, first := r.Attempt(call, tracing.AttemptStart{Start: at(0.1), URL: url, Number: 1, Instrument: "agent-prime", Reservation: "run-1/0/0/a/1"})
 	first.End(tracing.AttemptEnd{End: at(0.2), Status: 402, Billed: "no", RequestID: "req-1"})
 	r.RetryScheduled(call, tracing.Retry{Instrument: "agent-prime", Attempt: 1, ErrorType: "402", Delay: time.Second})

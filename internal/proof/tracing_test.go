@@ -338,6 +338,12 @@ func TestMetricsAddUpAndHoldNoIDs(t *testing.T) {
 			if strings.HasPrefix(name, "gen_ai.client.inference.") {
 				required = append(required, "gen_ai.operation.name", "gen_ai.provider.name")
 			}
+			if name == "gridloop.cost.nano_usd" {
+				required = append(required, "gen_ai.agent.name", "gridloop.instrument", "gridloop.cost.source")
+				if agent, _ := set.Value("gen_ai.agent.name"); agent.AsString() != "refund-desk" {
+					t.Errorf("cost is counted for agent %q", agent.AsString())
+				}
+			}
 			if strings.HasPrefix(name, "gen_ai.client.inference.usage.") {
 				required = append(required, "gen_ai.token.modality")
 			}
