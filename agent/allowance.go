@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 
 	"github.com/gridloop/gridloop/budget"
@@ -18,6 +19,8 @@ type allowance struct {
 	serial     int
 	instrument string
 	bytes      int // of the messages that it pays for
+	amount     budget.Amounts
+	scopes     []budget.Scope
 }
 
 // answerBytes is room for what the final question adds: the frame of the
@@ -55,8 +58,8 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 	if !ok {
 		return nil // nothing can give a final answer; the step itself will say so
 	}
-	// Half as much again, so that the reservation is not changed at every step.
-	for _, room := range []int{bytes + bytes/2 + answerBytes, bytes + answerBytes} {
+	// A quarter more, so that the reservation is not changed at every step.
+	for _, room := range []int{bytes + bytes/4 + answerBytes, bytes + answerBytes} {
 		err := r.reserveAllowance(ctx, room, inst.ID, budget.Request{
 			Scopes:  onInstrument(r.scopes, inst),
 			Amounts: amounts(int64(room+or(inst.TemplateTokens, templateTokens)+finalTokens), r.client.Catalogue().Price(inst.ID).NanoUSDPerUnit),
@@ -87,7 +90,7 @@ func (r *run) reserveAllowance(ctx context.Context, room int, instrument string,
 	if err != nil {
 		return err
 	}
-	w.id, w.instrument, w.bytes = req.ID, instrument, room
+	w.id, w.instrument, w.bytes, w.amount, w.scopes = req.ID, instrument, room, req.Amounts, req.Scopes
 	r.left(grant.Left)
 	return nil
 }
@@ -99,6 +102,24 @@ func (r *run) releaseAllowance(ctx context.Context) {
 			r.blameOn(err)
 		}
 	}
+}
+
+// waitHelps reports whether a denial of kind held can turn into a grant when
+// other runs settle. What this run and those above it keep back for their own
+// answers never does: waiting for it would be waiting for oneself.
+func (r *run) waitHelps(d *budget.DeniedError) bool {
+	for _, v := range d.Violations {
+		own := int64(0)
+		for at := r; at != nil; at = at.parent {
+			if w := &at.allowance; w.id != "" && slices.Contains(w.scopes, v.Scope) || w.id != "" && v.Scope.Kind == budget.ScopeAccount {
+				own += w.amount.Get(v.Meter)
+			}
+		}
+		if v.Settled+own+v.Requested > v.Limit {
+			return false
+		}
+	}
+	return true
 }
 
 // tokensFor is how many tokens money buys at a price.

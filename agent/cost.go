@@ -1,6 +1,6 @@
 package agent
 
-import "github.com/gridloop/gridloop/budget"
+import "fmt"
 
 // Cost is what a run cost, as far as it is known.
 type Cost struct {
@@ -11,7 +11,7 @@ type Cost struct {
 
 // String prints dollars and how well they are known: "$0.0132 (estimated)".
 func (c Cost) String() string {
-	s := budget.FormatUSD(c.NanoUSD)
+	s := dollars(c.NanoUSD)
 	switch {
 	case c.Open == 0:
 		return s + " (receipts)"
@@ -19,6 +19,16 @@ func (c Cost) String() string {
 		return s + " (estimated)"
 	}
 	return s + " (partly estimated)"
+}
+
+// dollars rounds to what a person reads: four digits behind the point, six below
+// a cent. The exact figure is NanoUSD.
+func dollars(nano int64) string {
+	unit, digits := int64(100_000), 4
+	if nano < 10_000_000 {
+		unit, digits = 1_000, 6
+	}
+	return fmt.Sprintf("$%.*f", digits, float64((nano+unit/2)/unit*unit)/1e9)
 }
 
 func costOf(steps []StepRecord) Cost {

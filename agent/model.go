@@ -96,6 +96,9 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	return r.client.Chat(ctx, &req)
 }
 
+// reasonReserved is why the answer at a limit is served where it is.
+const reasonReserved = "reserved"
+
 // route decides the instrument and records why.
 func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, error) {
 	r, in := c.r, c.in
@@ -112,6 +115,9 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		Sticky: in.Sticky, Escalation: in.Escalation, Exclude: in.Exclude, Labels: routeLabels(&r.state),
 	}, router.Snapshot{Instruments: r.market, LeftPercent: r.leftPercent})
 	rec := &c.rec
+	if pin != in.Pin {
+		d.Reason, d.Why = reasonReserved, "the answer at a limit is given where it was reserved from the start"
+	}
 	rec.Policy, rec.Reason, rec.Rule, rec.Why, rec.Requested = d.Policy, d.Reason, d.Rule, d.Why, d.Requested
 	for _, k := range d.Candidates {
 		rec.Candidates = append(rec.Candidates, Candidate{k.Instrument, k.Skipped})
@@ -296,8 +302,10 @@ func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
 			kind = RefusedTooBig
 		case errors.Is(err, budget.ErrSpent):
 			kind = RefusedSpent
-		case errors.Is(err, budget.ErrHeld):
+		case errors.Is(err, budget.ErrHeld) && c.r.waitHelps(denied):
 			kind = RefusedHeld
+		case errors.Is(err, budget.ErrHeld):
+			kind = RefusedSpent
 		default:
 			return nil, &Failure{Class: "no_label", Message: denied.Error()}
 		}

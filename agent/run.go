@@ -28,6 +28,7 @@ type run struct {
 	events *queue // nil while nobody reads
 
 	client *grid.Client
+	parent *run // the run that called this one's agent; nil at the root
 
 	resumed  bool
 	children map[string]*run     // runs of agents that this one called, by op key

@@ -77,7 +77,7 @@ func (r *run) child(ctx context.Context, op Op, call grid.ToolCall) (c *run, pro
 	}
 	a := r.a.agents[op.Name]
 	s := &r.state
-	c = &run{a: a, ledger: r.ledger, blobs: r.blobs, strictMoney: r.strictMoney, inbox: r.inbox, client: r.client}
+	c = &run{a: a, ledger: r.ledger, blobs: r.blobs, strictMoney: r.strictMoney, inbox: r.inbox, client: r.client, parent: r}
 	c.state = State{
 		Version: LoopVersion, Agent: a.cfg.Name, Fingerprint: a.print, Run: keyRun(op.Key), Limits: a.limits, Labels: s.Labels,
 		Kind: string(a.kind(nil)), Parents: append(append([]string{}, s.Parents...), s.Run),

@@ -142,17 +142,17 @@ func TestWrongConfigIsReported(t *testing.T) {
 }
 
 func TestAnAnswerThatDidNotArriveIsGivenAgain(t *testing.T) {
-	for _, kind := range []gridtest.Fault{
-		{Kind: gridtest.CutStream, AfterChunks: 2, Times: 2},
-		{Kind: gridtest.DropConnection, Times: 2},
-		{Kind: gridtest.NoChoices, Times: 2},
-		{Kind: gridtest.Status, Status: 500, Hop: 2, Times: 2},
-		{Kind: gridtest.Status, Status: 500, Hop: 2, Times: 2, Billed: true},
+	for name, fault := range map[string]gridtest.Fault{
+		"cut":             {Kind: gridtest.CutStream, AfterChunks: 2, Times: 2},
+		"dropped":         {Kind: gridtest.DropConnection, Times: 2},
+		"without choices": {Kind: gridtest.NoChoices, Times: 2},
+		"500":             {Kind: gridtest.Status, Status: 500, Hop: 2, Times: 2},
+		"500 billed":      {Kind: gridtest.Status, Status: 500, Hop: 2, Times: 2, Billed: true},
 	} {
-		t.Run(fmt.Sprint(kind.Kind), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			ways(t, gridtest.Config{}, func(t *testing.T, m *gridtest.Market, client *http.Client, base string) {
 				m.Script("s", nil, gridtest.Say("first"), gridtest.Say("second"))
-				m.Fault(kind)
+				m.Fault(fault)
 				stream := strings.Replace(hello, "{", `{"stream":true,`, 1)
 				outcome(t, m, client, base, stream)
 				outcome(t, m, client, base, stream)
