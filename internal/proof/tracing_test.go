@@ -113,7 +113,7 @@ func (r *telemetry) words(t *testing.T) []string {
 	for _, s := range r.spans.Ended() {
 		all = append(all, s.Name(), s.Status().Description)
 		for _, kv := range s.Attributes() {
-			all = append(all, string(kv.Key)+"="+kv.Value.Emit())
+			all = append(all, string(kv.Key)+"="+kv.Value.String())
 		}
 		for _, e := range s.Events() {
 			all = append(all, fmt.Sprint(e))
@@ -174,7 +174,7 @@ func TestContentIsRecordedWhereItIsAskedFor(t *testing.T) {
 			spans := map[attribute.Key]attribute.Value{}
 			for _, s := range r.spans.Ended() {
 				for _, kv := range s.Attributes() {
-					if strings.Contains(kv.Value.Emit(), canary) {
+					if strings.Contains(kv.Value.String(), canary) {
 						spans[kv.Key] = kv.Value
 					}
 				}
