@@ -79,6 +79,9 @@ func (x *exchange) hop(ctx context.Context, at *url.URL, header http.Header) (*h
 	if err != nil {
 		return nil, err
 	}
+	if res.Body == nil {
+		res.Body = http.NoBody // transports of tests leave it out
+	}
 	return res, nil
 }
 

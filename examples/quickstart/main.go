@@ -131,14 +131,14 @@ func runaway(ctx context.Context, client *grid.Client, ledger *budget.Ledger, s 
 	}
 	defer researcher.Shutdown(ctx)
 
-	title("2. A loop runs away: it searches for ever. Its cap is $0.01.")
+	title("2. A loop runs away: it searches for ever. Its cap is $0.02.")
 	v := newView()
-	task := agent.Start[string](ctx, researcher, "Find out why lamps come late.", agent.Tenant("lamp-shop"), agent.Cap(budget.USD(0.01)))
+	task := agent.Start[string](ctx, researcher, "Find out why lamps come late.", agent.Tenant("lamp-shop"), agent.Cap(budget.USD(0.02)))
 	v.watch(task.Events())
 	res, err := task.Result()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n   stopped: %s after %d steps, with an answer: %t, cost %s of $0.01\n", res.Stop, len(res.Steps), res.Final, res.Cost)
+	fmt.Printf("\n   stopped: %s after %d steps, with an answer: %t, cost %s of $0.02\n", res.Stop, len(res.Steps), res.Final, res.Cost)
 	return settle(ctx, researcher, res, b)
 }

@@ -180,5 +180,8 @@ func pieces(s string, n int) []string {
 		all = append(all, p)
 		s = s[len(p):]
 	}
-	return append(all, s)
+	if s != "" {
+		all = append(all, s)
+	}
+	return all
 }

@@ -95,7 +95,7 @@ func (m *Market) serveTurn(w *noting, r *http.Request, e *entry, d *dispatched, 
 		m.charge(e, reply.PromptTokens, reply.CompletionTokens)
 	}
 	if m.sleep(r.Context(), m.config.Latency+reply.Delay) != nil {
-		return
+		panic(http.ErrAbortHandler)
 	}
 	if m.strikeBefore(w, 2, fault) {
 		return
@@ -191,7 +191,7 @@ func (m *Market) send(w *noting, r *http.Request, d *dispatched, f *Fault, to *d
 			delay = f.Delay
 		}
 		if m.sleep(r.Context(), delay) != nil {
-			return
+			panic(http.ErrAbortHandler)
 		}
 		// A broken end spoils a JSON answer, but not a stream that is past its
 		// finish reason.
@@ -200,7 +200,7 @@ func (m *Market) send(w *noting, r *http.Request, d *dispatched, f *Fault, to *d
 			to.tell()
 		}
 		if _, err := w.Write(part); err != nil {
-			return
+			panic(http.ErrAbortHandler)
 		}
 		if streamed || cut {
 			w.Flush()
