@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -82,6 +83,9 @@ type wireReceipt struct {
 func (c *Client) Receipt(ctx context.Context, requestID string) (*Receipt, error) {
 	if requestID == "" {
 		return nil, &Error{Class: ClassCaller, cause: errors.New("no request id: the answer carried none, so it has no receipt")}
+	}
+	if strings.Trim(requestID, ".") == "" || strings.ContainsAny(requestID, "/\\?#% ") {
+		return nil, &Error{Class: ClassCaller, cause: errors.New("this is not a request id: take it from Response.RequestID")}
 	}
 	b, err := c.get(ctx, "usage", requestID)
 	if err != nil {
