@@ -1,10 +1,6 @@
 package gridtest
 
 import (
-	"encoding/json"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -98,62 +94,6 @@ func TestRawAnswersAreBilledByTheirOwnUsage(t *testing.T) {
 				t.Errorf("events join to %q", joined.String())
 			}
 		})
-	}
-}
-
-// testdata is the recorded traffic of real providers, where there is some.
-func testdata(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("GRIDLOOP_TESTDATA")
-	if dir == "" {
-		if os.Getenv("GRIDLOOP_REQUIRE") != "" {
-			t.Fatal("GRIDLOOP_TESTDATA is not set")
-		}
-		t.Skip("GRIDLOOP_TESTDATA is not set")
-	}
-	return dir
-}
-
-func TestRecordedRequestsAreDecoded(t *testing.T) {
-	var bodies, turns int
-	err := filepath.WalkDir(filepath.Join(testdata(t), "recordings"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".json" {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		var file struct {
-			Interactions []struct {
-				Request struct {
-					Body json.RawMessage
-				}
-			}
-		}
-		if json.Unmarshal(b, &file) != nil {
-			return nil
-		}
-		for _, i := range file.Interactions {
-			var asked struct{ Messages []json.RawMessage }
-			if json.Unmarshal(i.Request.Body, &asked) != nil || len(asked.Messages) == 0 {
-				continue
-			}
-			bodies++
-			turn, _, no := decodeTurn(i.Request.Body)
-			if no != nil || len(turn.Messages) != len(asked.Messages) {
-				t.Errorf("%s: %v: %d of %d messages", path, no, len(turn.Messages), len(asked.Messages))
-				continue
-			}
-			turns += turn.N
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bodies < 100 || turns == 0 {
-		t.Errorf("%d requests with %d turns: the recordings are not where they should be", bodies, turns)
 	}
 }
 
