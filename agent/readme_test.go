@@ -72,6 +72,9 @@ func embed(ctx context.Context) error {
 	defer desk.Shutdown(ctx)
 
 	res, err := agent.Run[Verdict](ctx, desk, "Order 42 came late", agent.Tenant("acme")) // the short way
+	if err == nil {
+		fmt.Println(res.Output.Why)
+	}
 
 	live := agent.Start[Verdict](ctx, desk, "Order 42 came late") // the long way
 	for ev := range live.Events() {

@@ -3,6 +3,7 @@ package grid
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -47,8 +48,11 @@ func (a *answer) feed(b []byte) error {
 	}
 	if a.form == formUnknown {
 		// Leading white space and a byte order mark come before JSON too.
-		b = bytes.TrimLeft(b, " \t\r\n\xef\xbb\xbf")
-		if len(b) == 0 {
+		i := 0
+		for i < len(b) && strings.IndexByte(" \t\r\n\xef\xbb\xbf", b[i]) >= 0 {
+			i++
+		}
+		if b = b[i:]; len(b) == 0 {
 			return nil
 		}
 		switch b[0] {

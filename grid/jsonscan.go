@@ -75,7 +75,8 @@ func (s *scan) more(end byte) bool {
 	return false
 }
 
-// key reads a member's name and its colon. A name with escapes is decoded.
+// key reads a member's name and its colon. A name with escapes, or with bytes that are
+// no text, is decoded.
 func (s *scan) key() []byte {
 	if s.peek() != '"' {
 		s.fail()
@@ -87,8 +88,8 @@ func (s *scan) key() []byte {
 		return nil
 	}
 	s.i++
-	if plain {
-		return raw[1 : len(raw)-1]
+	if name := raw[1 : len(raw)-1]; plain && utf8.Valid(name) {
+		return name
 	}
 	return appendUnquoted(nil, raw)
 }
