@@ -76,6 +76,14 @@ type Live[T any] struct {
 	err    error
 }
 
+// RunID is the id of the run; empty if it could not be prepared.
+func (l *Live[T]) RunID() string {
+	if l.run == nil {
+		return ""
+	}
+	return l.run.id
+}
+
 // breakGrace is how long a reader that breaks off waits for handlers to end.
 const breakGrace = 5 * time.Second
 

@@ -19,6 +19,8 @@ var (
 	pureImports = []string{"slices", "strconv", "strings", "time"}
 	// Of package time the loop may use what does not look at a clock.
 	pureTime = []string{"Duration", "Time", "Second", "Millisecond"}
+	// And of the methods of time.Time and time.Duration.
+	pureMethods = []string{"Sub", "Before", "After", "IsZero", "String"}
 )
 
 func TestStepIsPure(t *testing.T) {
@@ -98,6 +100,12 @@ func impurities(f *ast.File, declared map[string]bool) []impurity {
 				say(n, "ranges over a map")
 			}
 		case *ast.CallExpr:
+			if sel, ok := n.Fun.(*ast.SelectorExpr); ok {
+				x, isIdent := sel.X.(*ast.Ident)
+				if !(isIdent && slices.Contains(pureImports, x.Name)) && !declared[sel.Sel.Name] && !slices.Contains(pureMethods, sel.Sel.Name) {
+					say(n, "calls method "+sel.Sel.Name+", which is declared elsewhere")
+				}
+			}
 			if id, ok := n.Fun.(*ast.Ident); ok && !declared[id.Name] && !slices.Contains(builtins, id.Name) {
 				say(n, "calls "+id.Name+", which is declared elsewhere")
 			}
@@ -116,6 +124,7 @@ func TestPurityTestSeesImpurity(t *testing.T) {
 		"channel":   "c := make(chan int); <-c",
 		"map":       "for range s.Tags { }",
 		"elsewhere": "elsewhere()",
+		"method":    "s.elsewhere()",
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := "package p\nimport \"time\"\nfunc f() { " + body + " }\n"

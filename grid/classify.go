@@ -176,7 +176,7 @@ func (f fault) says(phrases ...string) bool {
 func (f fault) filtered() bool { return f.is("content_filter", "content_policy") }
 
 func (f fault) replenishing() bool {
-	return f.is("replenish") || f.says("replenish", "top-up", "top up", "topup", "auto-buy", "balance")
+	return f.is("replenish") || f.says("replenish", "top-up", "top up", "topup", "auto-buy")
 }
 
 func (f fault) exhausted() bool {

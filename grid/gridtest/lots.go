@@ -117,9 +117,10 @@ func (a *account) draw(tokens int64) []drawn {
 	return all
 }
 
-// putBack returns what a request drew.
+// putBack returns what a request drew, an overdraft first: it ends the debt
+// that would eat the lots.
 func (a *account) putBack(all []drawn) {
-	for _, d := range all {
+	for _, d := range slices.Backward(all) {
 		if d.from != nil && slices.Contains(a.lots, d.from) {
 			d.from.Tokens += d.Tokens
 			continue

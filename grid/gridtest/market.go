@@ -316,7 +316,8 @@ func (m *Market) BillByRequest(requestID string) (nanoUSD int64, ok bool) {
 }
 
 // Close ends the server, all requests under way and every goroutine of the
-// market, and waits for them. Later requests fail.
+// market, and waits for them, also for a model func that is still thinking.
+// Later requests fail.
 func (m *Market) Close() {
 	m.mu.Lock()
 	m.closed = true

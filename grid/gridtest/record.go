@@ -71,6 +71,7 @@ func (m *Market) note(r *http.Request, hop int) *entry {
 }
 
 // noting is a ResponseWriter that notes the status before the client sees it.
+// Every answer calls its WriteHeader.
 type noting struct {
 	http.ResponseWriter
 	market *Market
@@ -79,27 +80,14 @@ type noting struct {
 }
 
 func (n *noting) WriteHeader(status int) {
-	if !n.wrote {
-		n.wrote = true
-		n.market.mu.Lock()
-		n.entry.Status = status
-		n.entry.first = time.Now()
-		n.market.mu.Unlock()
-	}
+	n.wrote = true
+	n.market.mu.Lock()
+	n.entry.Status, n.entry.first = status, time.Now()
+	n.market.mu.Unlock()
 	n.ResponseWriter.WriteHeader(status)
 }
 
-func (n *noting) Write(b []byte) (int, error) {
-	if !n.wrote {
-		n.WriteHeader(http.StatusOK)
-	}
-	return n.ResponseWriter.Write(b)
-}
-
 func (n *noting) Flush() {
-	if !n.wrote {
-		n.WriteHeader(http.StatusOK)
-	}
 	if f, ok := n.ResponseWriter.(http.Flusher); ok {
 		f.Flush()
 	}

@@ -100,23 +100,12 @@ func (x *exchange) received(ctx context.Context) *http.Request {
 	r.RemoteAddr = "192.0.2.1:1"
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	r.Close = false
-	if user, password, ok := userPassword(x.request); ok && r.Header.Get("Authorization") == "" {
-		r.SetBasicAuth(user, password)
-	}
 	body := r.Body
 	if body == nil {
 		body = http.NoBody
 	}
 	r.Body = &written{ReadCloser: body, trace: httptrace.ContextClientTrace(x.request.Context())}
 	return r
-}
-
-func userPassword(r *http.Request) (user, password string, ok bool) {
-	if r.URL.User == nil {
-		return "", "", false
-	}
-	password, _ = r.URL.User.Password()
-	return r.URL.User.Username(), password, true
 }
 
 // written tells a client's trace when its request was sent: clients decide by

@@ -113,8 +113,6 @@ type refusal struct {
 	detail string
 }
 
-func (r *refusal) Error() string { return fmt.Sprintf("%d: %s", r.status, r.detail) }
-
 func refuse(status int, format string, args ...any) *refusal {
 	return &refusal{status, fmt.Sprintf(format, args...)}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -173,4 +174,65 @@ func TestStreamHasUsageWhenAskedFor(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTheHandlerServesAnywhere(t *testing.T) {
+	m := gridtest.New(gridtest.Config{})
+	defer m.Close()
+	server := httptest.NewTLSServer(m.Handler())
+	defer server.Close()
+	if status, _, body := chat(t, server.Client(), server.URL+"/v1", m.Key(), hello); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+	m.Close()
+	req := httptest.NewRequest(http.MethodGet, "/v1/models", nil)
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("a closed market ended with %v", v)
+		}
+	}()
+	m.Handler().ServeHTTP(httptest.NewRecorder(), req)
+	t.Error("a closed market answered")
+}
+
+func TestRawAnswersAreSentAsTheyAre(t *testing.T) {
+	const events = ": hello\n\ndata: {\"a\":1}\r\n\r\ndata: [DONE]\n\n"
+	ways(t, gridtest.Config{}, func(t *testing.T, m *gridtest.Market, client *http.Client, base string) {
+		m.Script("raw", nil,
+			gridtest.Answer(gridtest.Reply{Raw: &gridtest.RawReply{Status: 429, Header: http.Header{"retry-after-ms": {"5"}}, Body: []byte(`{"error":"slow down"}`)}}),
+			gridtest.Answer(gridtest.Reply{Raw: &gridtest.RawReply{Body: []byte(events)}}),
+			gridtest.Answer(gridtest.Reply{Raw: &gridtest.RawReply{Header: http.Header{"Content-Type": {"text/event-stream"}}}}),
+		)
+		status, header, body := chat(t, client, base, m.Key(), hello)
+		if status != 429 || header.Get("Retry-After-Ms") != "5" || body != `{"error":"slow down"}` || m.Bill("") != 0 {
+			t.Errorf("%d %v %s, bill %d", status, header, body, m.Bill(""))
+		}
+		m.Fault(gridtest.Fault{Kind: gridtest.CutStream, AfterChunks: 1, CleanEnd: true})
+		if _, _, body := chat(t, client, base, m.Key(), hello); body != ": hello\n\n" {
+			t.Errorf("cut: %q", body)
+		}
+		if _, header, body := chat(t, client, base, m.Key(), hello); body != events || header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("%v %q", header, body)
+		}
+		if status, _, body := chat(t, client, base, m.Key(), hello); status != 200 || body != "" {
+			t.Errorf("nothing: %d %q", status, body)
+		}
+		m.AssertDone(t)
+	})
+}
+
+func TestTheSameSeedGivesTheSameIds(t *testing.T) {
+	ids := func(seed uint64) string {
+		m := gridtest.New(gridtest.Config{Seed: seed})
+		defer m.Close()
+		m.Model(func(gridtest.Turn) gridtest.Reply {
+			return gridtest.Reply{Calls: []gridtest.ToolCall{gridtest.Call("f", "{}")}}
+		})
+		_, header, body := chat(t, &http.Client{Transport: m.Transport()}, m.BaseURL(), m.Key(), hello)
+		_, call, _ := strings.Cut(body, `"id":"call_`)
+		return m.Key() + m.TradingKey() + header.Get("x-grid-request-id") + call[:24]
+	}
+	if ids(7) != ids(7) || ids(7) == ids(8) {
+		t.Errorf("%s\n%s\n%s", ids(7), ids(7), ids(8))
+	}
 }
