@@ -1,0 +1,14 @@
+package budget
+
+// ReleaseOnExpiry makes a store break law 1 the way others do: a lease that runs out gives its reservation back.
+func ReleaseOnExpiry(m *Memory) { m.releases = true }
+
+// Sizes are what an account of a store keeps.
+type Sizes struct{ Rows, Counts, Runs, Caps, Anchors, Closed, Freezes, Leases int }
+
+// SizesOf looks into a store.
+func SizesOf(m *Memory, account string) Sizes {
+	b := m.open(account)
+	defer b.mu.Unlock()
+	return Sizes{len(b.rows), len(b.counts), len(b.runs), len(b.caps), len(b.ones), len(b.closed), len(b.freezes), len(b.leases.items)}
+}
