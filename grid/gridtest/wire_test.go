@@ -232,7 +232,8 @@ func TestTheSameSeedGivesTheSameIds(t *testing.T) {
 		_, call, _ := strings.Cut(body, `"id":"call_`)
 		return m.Key() + m.TradingKey() + header.Get("x-grid-request-id") + call[:24]
 	}
-	if ids(7) != ids(7) || ids(7) == ids(8) {
-		t.Errorf("%s\n%s\n%s", ids(7), ids(7), ids(8))
+	first, again, other := ids(7), ids(7), ids(8)
+	if first != again || first == other {
+		t.Errorf("%s\n%s\n%s", first, again, other)
 	}
 }
