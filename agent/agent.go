@@ -199,7 +199,11 @@ func (a *Agent) useLedger(f *file, limits Limits) error {
 			return errors.New("agent: Ledger is given together with Store or caps: a shared ledger brings its own")
 		}
 		a.ledger = a.cfg.Ledger
-		a.strictMoney = limits.RunNanoUSD > 0
+		shared, err := a.ledger.Caps(context.Background())
+		if err != nil {
+			return err
+		}
+		a.strictMoney = limits.RunNanoUSD > 0 || slices.ContainsFunc(shared, func(c budget.CapRecord) bool { return c.Cap.Meter == budget.MeterMoney })
 		return nil
 	}
 	a.strictMoney = limits.RunNanoUSD > 0 || slices.ContainsFunc(caps, func(c budget.Cap) bool { return c.Meter == budget.MeterMoney })
@@ -215,6 +219,10 @@ func (a *Agent) useLedger(f *file, limits Limits) error {
 	a.ledger, a.ownLedger, a.caps = l, true, caps
 	return nil
 }
+
+// Ledger is what the agent spends from: to freeze it, to ask who spends most, to
+// change a cap while runs are under way.
+func (a *Agent) Ledger() *budget.Ledger { return a.ledger }
 
 // Shutdown ends the agent: no run starts any more, those under way are
 // cancelled, and when they are done what the agent opened itself is closed. It

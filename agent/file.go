@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func limitScalar(n *yaml.Node, want string, parse func(string) error, none func(
 		return nil
 	}
 	if n.Kind != yaml.ScalarNode || parse(n.Value) != nil {
-		return fmt.Errorf("line %d: %q is no limit: write %s, or none", n.Line, n.Value, want)
+		return fmt.Errorf("%q is no limit: write %s, or none", n.Value, want)
 	}
 	return nil
 }
@@ -135,7 +136,7 @@ func parseFile(data []byte) (*file, error) {
 	}
 	var f file
 	if err := yaml.Load(data, &f, yaml.WithKnownFields()); err != nil {
-		return nil, err
+		return nil, plain(err)
 	}
 	if f.Version != 1 {
 		return nil, fmt.Errorf("version is %d: write \"version: 1\"", f.Version)
@@ -143,7 +144,24 @@ func parseFile(data []byte) (*file, error) {
 	return &f, nil
 }
 
-// apply changes the catalogue to what the file says.
+// plain says what is wrong with a file in the words of the file, not of this
+// package's types.
+func plain(err error) error {
+	var all *yaml.LoadErrors
+	if !errors.As(err, &all) {
+		return err
+	}
+	var errs []error
+	for _, e := range all.Errors {
+		msg := unknownKey.ReplaceAllString(e.Message, `there is no key "$1" here: correct its name, or remove it`)
+		errs = append(errs, fmt.Errorf("line %d: %s", e.Mark.Line, msg))
+	}
+	return errors.Join(errs...)
+}
+
+var unknownKey = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
+
+// instruments changes the catalogue to what the file says.
 func (f *file) instruments(c *grid.Catalogue) error {
 	var errs []error
 	for _, id := range sortedKeys(f.Instruments) {
