@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/gridloop/gridloop/tools"
 )
@@ -26,7 +27,16 @@ type order struct {
 	Days  int    `json:"promised_days"`
 }
 
-func (s *shop) lookupOrder(_ context.Context, in orderQuery) (order, error) {
+// think is the time that a real service would take.
+func think(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+func (s *shop) lookupOrder(ctx context.Context, in orderQuery) (order, error) {
+	think(ctx, 120*time.Millisecond)
 	if in.Order != "1042" {
 		return order{}, fmt.Errorf("there is no order %s", in.Order)
 	}
@@ -38,7 +48,8 @@ type shipping struct {
 	Days   int    `json:"days"`
 }
 
-func (s *shop) shippingStatus(_ context.Context, _ orderQuery) (shipping, error) {
+func (s *shop) shippingStatus(ctx context.Context, _ orderQuery) (shipping, error) {
+	think(ctx, 200*time.Millisecond)
 	return shipping{Status: "delivered", Days: 9}, nil
 }
 
@@ -46,7 +57,8 @@ type policyQuery struct {
 	Topic string `json:"topic" jsonschema:"enum=late,enum=damaged,enum=lost"`
 }
 
-func (s *shop) refundPolicy(_ context.Context, in policyQuery) (string, error) {
+func (s *shop) refundPolicy(ctx context.Context, _ policyQuery) (string, error) {
+	think(ctx, 60*time.Millisecond)
 	return "Late by more than 5 days: refund a quarter of the price.", nil
 }
 
