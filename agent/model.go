@@ -51,7 +51,8 @@ type modelCall struct {
 	spanCtx context.Context // of the chat span
 	span    *tracing.ChatSpan
 	topup   *tracing.TopUpSpan
-	text    bool // text of this step was delivered
+	dry     time.Time // when the wait for a top-up began
+	text    bool      // text of this step was delivered
 }
 
 // call routes the step and asks the market.
@@ -214,12 +215,13 @@ func (c *modelCall) notice(n grid.Notice) {
 	case grid.NoticeTopUpWait:
 		if c.topup == nil {
 			c.timer.pause()
-			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: time.Now(), Tries: n.Attempt})
+			c.dry = time.Now()
+			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: c.dry, Tries: n.Attempt})
 		}
 		r.emit(TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay})
 	case grid.NoticeTopUpEnd:
-		c.endTopUp(n.Class == "" || n.Status == 200, n.Attempt)
-		r.emit(TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == "" || n.Status == 200})
+		c.endTopUp(n.Class == "", n.Attempt)
+		r.emit(TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == ""})
 	case grid.NoticeRetry:
 		r.emit(Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
 		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, ErrorType: statusOr(n.Status, string(n.Class)), Delay: n.Delay})
