@@ -6,5 +6,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// No goroutine outlives its run.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// No goroutine outlives its run. A process that the benchmark started to be its
+// server is no test.
+func TestMain(m *testing.M) {
+	if servedScript() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
