@@ -27,6 +27,8 @@ type ChatStart struct {
 	Instrument      string
 	Family, Tier    string
 	Step            int
+	Kind            string // of the step: tools, extract, text ...
+	Final           bool   // the answer at a limit
 	Route           Route
 	ServerAddress   string
 	ServerPort      int // 0 = unknown
@@ -62,19 +64,20 @@ type ChatEnd struct {
 	OutputTokens  int64  // including reasoning
 	CachedTokens  *int64 // nil = not reported
 	// ReasoningTokens is nil if not reported.
-	ReasoningTokens *int64
-	UsageKnown      bool
-	CostNanoUSD     int64
-	CostSource      string // estimate or receipt; "" = estimate
-	FirstChunk      time.Duration
-	Attempts        int
-	RetryWait       time.Duration
-	TopUpWait       time.Duration // part of the call's time that a top-up took
-	TopUpOutcome    string        // settled, timed_out, not_active
-	ReservedNanoUSD int64         // 0 = as at the start
-	Err             error         // the call failed; its text is not recorded
-	ErrorType       string        // "" = derived from Err
-	Output          func() string // gen_ai.output.messages as JSON; called only if content is recorded
+	ReasoningTokens  *int64
+	UsageKnown       bool
+	CostNanoUSD      int64
+	CostSource       string // estimate or receipt; "" = estimate
+	FirstChunk       time.Duration
+	Attempts         int
+	RetryWait        time.Duration
+	TopUpWait        time.Duration // part of the call's time that a top-up took
+	TopUpOutcome     string        // settled, timed_out, not_active
+	ReservedNanoUSD  int64         // 0 = as at the start
+	RemainingNanoUSD *int64        // what the tightest money cap has left; nil = no cap, or not known
+	Err              error         // the call failed; its text is not recorded
+	ErrorType        string        // "" = derived from Err
+	Output           func() string // gen_ai.output.messages as JSON; called only if content is recorded
 }
 
 // Chat opens the span of a model call.
@@ -142,8 +145,12 @@ func chatPrebuilt(key startKey) *prebuilt {
 }
 
 func chatStartAttributes(s *ChatStart) []attribute.KeyValue {
-	attrs := make([]attribute.KeyValue, 0, 24)
+	attrs := make([]attribute.KeyValue, 0, 26)
 	attrs = append(attrs, keyStep.Int(s.Step))
+	attrs = addString(attrs, keyStepKind, word(s.Kind))
+	if s.Final {
+		attrs = append(attrs, keyStepFinal.Bool(true))
+	}
 	attrs = addString(attrs, keyAgentOfStep, s.Agent)
 	attrs = addString(attrs, keyConversation, s.Conversation)
 	attrs = addString(attrs, keyInstrument, s.Instrument)
@@ -225,7 +232,7 @@ func (c *ChatSpan) End(e ChatEnd) {
 }
 
 func chatEndAttributes(e *ChatEnd) []attribute.KeyValue {
-	attrs := make([]attribute.KeyValue, 0, 18)
+	attrs := make([]attribute.KeyValue, 0, 19)
 	attrs = addString(attrs, keyResponseModel, short(e.ResponseModel))
 	attrs = addString(attrs, keyResponseID, short(e.ResponseID))
 	attrs = addString(attrs, keyRequestID, short(e.RequestID))
@@ -242,6 +249,9 @@ func chatEndAttributes(e *ChatEnd) []attribute.KeyValue {
 	attrs = append(attrs, keyCost.Int64(e.CostNanoUSD), keyCostSource.String(e.CostSource), keyAttempts.Int(e.Attempts))
 	if e.ReservedNanoUSD > 0 {
 		attrs = append(attrs, keyReserved.Int64(e.ReservedNanoUSD))
+	}
+	if e.RemainingNanoUSD != nil {
+		attrs = append(attrs, keyRemaining.Int64(*e.RemainingNanoUSD))
 	}
 	if e.FirstChunk > 0 {
 		attrs = append(attrs, keyFirstChunk.Float64(e.FirstChunk.Seconds()))

@@ -167,7 +167,7 @@ func refund(r *telemetry) {
 	r.BudgetReserved(ctx, tracing.Hold{Reservation: "run-1/0/0/a/1", Instrument: "agent-prime", ReservedNanoUSD: 9_000_000})
 
 	call, chat := r.Chat(ctx, tracing.ChatStart{
-		Start: at(0.1), Agent: "refund-desk", Conversation: "talk-9", Instrument: "agent-prime", Family: "agent", Tier: "prime", Route: route,
+		Start: at(0.1), Agent: "refund-desk", Conversation: "talk-9", Instrument: "agent-prime", Family: "agent", Tier: "prime", Kind: "tools", Final: true, Route: route,
 		ServerAddress: "api.thegrid.ai", ServerPort: 443, Stream: true, MaxTokens: 4096, Temperature: pointer(0.2), TopP: pointer(0.9),
 		Seed: pointer(int64(7)), Stop: []string{"END"}, OutputJSON: true, ReasoningEffort: "low", ReservedNanoUSD: 9_000_000,
 		Input:        secret(`[{"role":"user","parts":[{"type":"text","content":"%s in, and so on, and so on"}]}]`),
@@ -184,7 +184,7 @@ func refund(r *telemetry) {
 	chat.End(tracing.ChatEnd{
 		End: at(2), ResponseModel: "some/model-5", ResponseID: "chatcmpl-1", RequestID: "req-2", FinishReason: "tool_calls",
 		InputTokens: 1000, OutputTokens: 50, CachedTokens: pointer(int64(300)), ReasoningTokens: pointer(int64(20)), UsageKnown: true,
-		CostNanoUSD: 945_000, FirstChunk: 1500 * time.Millisecond, Attempts: 2, RetryWait: 10 * time.Millisecond, TopUpWait: time.Second, TopUpOutcome: "settled",
+		CostNanoUSD: 945_000, FirstChunk: 1500 * time.Millisecond, Attempts: 2, RetryWait: 10 * time.Millisecond, TopUpWait: time.Second, TopUpOutcome: "settled", RemainingNanoUSD: pointer(int64(8_055_000)),
 		Output: secret(`[{"role":"assistant","parts":[{"type":"text","content":"%s out"}]}]`),
 	})
 	r.BudgetSettled(ctx, tracing.Hold{Reservation: "run-1/0/0/a/2", Instrument: "agent-prime", ReservedNanoUSD: 9_000_000, SettledNanoUSD: 945_000})
