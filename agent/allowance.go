@@ -34,10 +34,23 @@ func (w *allowance) take() string {
 	return id
 }
 
-// room is how many bytes of messages the allowance pays for on an instrument.
-func (w *allowance) room(instrument string) (int, bool) {
-	return w.bytes, w.id != "" && w.instrument == instrument
+// finalRoom is how many bytes the answer at a limit may have: what the allowance
+// pays for, and what its instrument takes. Zero says that there is no allowance.
+func (r *run) finalRoom() int {
+	w := &r.allowance
+	if w.id == "" {
+		return 0
+	}
+	room := w.bytes
+	if in, ok := r.client.Catalogue().Get(w.instrument); ok && in.MaxInput > 0 {
+		room = int(min(int64(room), in.MaxInput*bytesPerToken))
+	}
+	return room
 }
+
+// bytesPerToken is how the router reckons whether a prompt fits; a prompt that is
+// cut to fit is cut by the same measure.
+const bytesPerToken = 3
 
 // ensureAllowance makes the allowance pay for the history as it is now. If the
 // caps have no room for a larger one the old one stands, and the final answer

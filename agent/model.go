@@ -64,14 +64,14 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 			return nil, err
 		}
 	}
+	if in.Final {
+		if limit := r.finalRoom(); limit > 0 {
+			refs, c.rec.Trimmed = trim(refs, limit-answerBytes/2-len(r.format))
+		}
+	}
 	d, err := c.route(ctx, bytesOf(refs))
 	if err != nil {
 		return nil, err
-	}
-	if in.Final {
-		if limit, ok := r.allowance.room(d.Instrument); ok {
-			refs, c.rec.Trimmed = trim(refs, limit-answerBytes/2-len(r.format))
-		}
 	}
 	transcript, err := r.transcriptFor(ctx, refs, c.instrument.Echo)
 	if err != nil {
@@ -109,12 +109,14 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 	}
 	r.prices(ctx)
 	r.market = routerInstruments(r.client.Catalogue(), r.market[:0])
-	d := r.a.router.Decide(router.Step{
+	step := router.Step{
 		Run: r.id, Index: in.Step, Kind: router.Kind(in.Kind), PromptBytes: int64(prompt),
 		MaxTokens: int64(or(in.MaxTokens, r.state.Limits.MaxTokens)),
 		Tools:     r.a.defs != nil && !in.NoTools, Schema: in.Schema, Final: in.Final, Pin: pin,
 		Sticky: in.Sticky, Escalation: in.Escalation, Exclude: in.Exclude, Labels: routeLabels(&r.state),
-	}, router.Snapshot{Instruments: r.market, LeftPercent: r.leftPercent})
+	}
+	market := router.Snapshot{Instruments: r.market, LeftPercent: r.leftPercent}
+	d := r.a.router.Decide(step, market)
 	rec := &c.rec
 	if pin != in.Pin {
 		d.Reason, d.Why = reasonReserved, "the answer at a limit is given where it was reserved from the start"
@@ -124,6 +126,11 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		rec.Candidates = append(rec.Candidates, Candidate{k.Instrument, k.Skipped})
 	}
 	if d.Instrument == "" {
+		step.PromptBytes, step.Exclude = 0, nil
+		if r.a.router.Decide(step, market).Instrument != "" {
+			// Only the size stands in the way: a limit, not an error.
+			return d, fmt.Errorf("%w: %w: %s", ErrNoInstrument, grid.ErrTooLong, d.Why)
+		}
 		return d, fmt.Errorf("%w: %s", ErrNoInstrument, d.Why)
 	}
 	in2, ok := r.client.Catalogue().Get(d.Instrument)
@@ -277,7 +284,11 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: later.After, Detail: c.instrument.ID + " is dry and is being topped up"}
 	case errors.Is(err, grid.ErrDry):
 		r.blame(err)
-		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: time.Second, Detail: c.instrument.ID + " stayed dry for longer than the run may wait"}
+		after := time.Second
+		if ge != nil {
+			after = max(after, ge.RetryAfter)
+		}
+		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: after, Detail: c.instrument.ID + " stayed dry for longer than the run may wait"}
 	default:
 		r.blame(err)
 		out.Refused, out.Failed = c.refusal(err)
@@ -316,6 +327,8 @@ func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
 		return &Refusal{Kind: RefusedTooLong, Instrument: c.instrument.ID, Detail: tooLong.Error()}, nil
 	case errors.Is(err, ErrPriceUnknown):
 		return nil, &Failure{Class: "price_unknown", Message: err.Error()}
+	case errors.Is(err, ErrNoInstrument) && errors.Is(err, grid.ErrTooLong):
+		return &Refusal{Kind: RefusedTooLong, Detail: err.Error()}, nil
 	case errors.Is(err, ErrNoInstrument):
 		return nil, &Failure{Class: "no_instrument", Message: err.Error()}
 	case errors.Is(err, budget.ErrUnavailable):
