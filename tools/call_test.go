@@ -281,7 +281,7 @@ func TestFuncsThatFailBecomeResults(t *testing.T) {
 		{"panic with an error", func(context.Context, json.RawMessage) (any, error) { panic(gone) }, StatusPanic, "fault of the tool"},
 		{"end of the goroutine", func(context.Context, json.RawMessage) (any, error) { runtime.Goexit(); return nil, nil }, StatusPanic, "fault of the tool"},
 		{"error that panics", func(context.Context, json.RawMessage) (any, error) { return nil, brittle{} }, StatusPanic, "fault of the tool"},
-		{"nil map", func(context.Context, json.RawMessage) (any, error) { var m map[string]int; m["x"] = 1; return m, nil }, StatusPanic, "fault of the tool"},
+		{"nil map", func(context.Context, json.RawMessage) (any, error) { noMap()["x"] = 1; return nil, nil }, StatusPanic, "fault of the tool"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			res := Raw("x", "", anyObject, row.fn, EndsRun()).Call(t.Context(), nil)
@@ -509,3 +509,5 @@ func TestOutcomeThatIsThereWinsOverTheEndOfPatience(t *testing.T) {
 		}
 	}
 }
+
+func noMap() map[string]int { return nil }
