@@ -39,9 +39,7 @@ type call struct {
 	req        *Request
 	instrument Instrument
 	maxTokens  int
-	head       []byte
-	tail       []byte // ends where the digits of max_tokens go
-	shape      body
+	shape      body // ends where the digits of max_tokens go
 	began      time.Time
 
 	attempts, retries, ambiguous, cuts, once, probes int
@@ -120,7 +118,6 @@ func (k *call) prepare() error {
 		k.shape.segments[3] = req.Tools.buf
 		k.shape.segments[4] = b[tools:]
 	}
-	k.head, k.tail = b[:split], b
 	k.shape.seal()
 	if limit := k.instrument.MaxInput; limit > 0 && k.shape.size/bytesPerToken > limit {
 		return k.fail(ClassTooLong, &TooLongError{Max: limit})
