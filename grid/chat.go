@@ -182,15 +182,15 @@ func (k *call) interrupted(ctx context.Context) *Error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		class = ClassDeadline
 	}
-	return k.fail(class, errors.Join(ctx.Err(), causeOf(ctx)))
+	return k.fail(class, endOf(ctx))
 }
 
-// causeOf is the context's cause where it says more than its error.
-func causeOf(ctx context.Context) error {
+// endOf is the error of a context that ended, with its cause where that says more.
+func endOf(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != ctx.Err() {
-		return cause
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
 	}
-	return nil
+	return ctx.Err()
 }
 
 // attempt asks once.
@@ -282,7 +282,7 @@ func (k *call) broken(ctx context.Context, r rule, dial bool, err error, v *Verd
 		if unsent {
 			r.billed, r.proof = BilledNo, ProofNeverDispatched
 		}
-		err = errors.Join(ctx.Err(), causeOf(ctx))
+		err = endOf(ctx)
 	}
 	if dial && r.billed == BilledNo {
 		r.proof = ProofDial
@@ -441,7 +441,10 @@ func (k *call) unreadable(ctx context.Context, err error, ans *answer, v *Verdic
 	}
 	cause := err
 	if sig == sigCut {
-		cause = errors.Join(&CutError{Partial: k.response(ans, v)}, reasonOf(err))
+		cause = &CutError{Partial: k.response(ans, v)}
+		if reason := reasonOf(err); reason != nil {
+			cause = fmt.Errorf("%w: %w", cause, reason)
+		}
 	}
 	k.broken(ctx, lookup(sig, v.Status, v.Hops), false, cause, v, out)
 	if err == ErrNoChoices {
