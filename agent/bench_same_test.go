@@ -1,5 +1,3 @@
-//go:build unix
-
 package agent_test
 
 import (
@@ -47,7 +45,7 @@ func TestTheBenchmarkComparesLikeWithLike(t *testing.T) {
 				model.ServeHTTP(w, r)
 			}))
 			defer server.Close()
-			ours, floor := newOurs(t, server.URL, c), newFloorLoop(t, server.URL, c)
+			ours, floor := newOurLoop(t, server.URL, c), newFloorLoop(t.Context(), server.URL, c)
 			if err := ours.once(); err != nil {
 				t.Fatal("ours: ", err)
 			}

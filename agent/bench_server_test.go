@@ -2,24 +2,18 @@ package agent_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	openai "github.com/sashabaranov/go-openai"
 )
 
-// The benchmark's model: a server that plays a script. It runs in a process of its
-// own, so that what it costs is not counted as the client's.
+// The benchmark's model: a server that plays a script.
 
 // script is what a model does in each run that is sent to it: it calls tools until
 // step Steps-1, and answers then. How far a run has come it reads off the number of
@@ -172,60 +166,4 @@ func scriptServer() http.Handler {
 			out.Flush()
 		}
 	})
-}
-
-// scriptVariable tells a test binary to be the server.
-const scriptVariable = "GRIDLOOP_BENCH_SERVER"
-
-// servedScript is the server's process: it prints where it listens, and ends with
-// the process that started it, whose end closes its input. It reports whether this
-// process is one. TestMain asks it first.
-func servedScript() bool {
-	if os.Getenv(scriptVariable) == "" {
-		return false
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	go http.Serve(l, scriptServer())
-	fmt.Println("http://" + l.Addr().String())
-	io.Copy(io.Discard, os.Stdin)
-	return true
-}
-
-// startScriptServer starts the server's process and returns its URL.
-func startScriptServer(b *testing.B) string {
-	exe, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, exe)
-	cmd.Env = append(os.Environ(), scriptVariable+"=1")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		stdin.Close()
-		late := time.AfterFunc(5*time.Second, cancel)
-		cmd.Wait()
-		late.Stop()
-		cancel()
-	})
-	var url string
-	if _, err := fmt.Fscanln(stdout, &url); err != nil {
-		b.Fatal("the server did not say where it listens: ", err)
-	}
-	return url
 }

@@ -1,9 +1,8 @@
-//go:build unix
-
 package agent_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -27,7 +25,7 @@ type stepCase struct {
 	name   string
 	script script
 	stream bool
-	atOnce int // runs at the same time; 0 is one
+	runs   int // at the same time; 0 is one
 }
 
 var stepCases = []stepCase{
@@ -37,107 +35,93 @@ var stepCases = []stepCase{
 	{name: "json,n=10,calls=4", script: script{steps: 10, calls: 4}},
 	{name: "stream,n=10", script: script{steps: 10, calls: 1}, stream: true},
 	{name: "burst,n=10", script: script{steps: 10, calls: 1, burst: true}, stream: true},
-	{name: "json,n=10,runs=1000", script: script{steps: 10, calls: 1, think: 20 * time.Millisecond}, atOnce: 1000},
+	{name: "json,n=10,runs=1000", script: script{steps: 10, calls: 1, think: 20 * time.Millisecond}, runs: 1000},
 	{name: "json,n=10,hop", script: script{steps: 10, calls: 1, hop: true}},
 }
 
 // BenchmarkStep measures what a step costs beside the floor: a loop that is written
-// by hand on go-openai, against the same model in another process, in the same
-// minute and taking turns. Everything that is on by default is on. A ratio below 1
-// means that the loop costs less than the one without a framework.
+// by hand on go-openai, against the same model, in the same minute and taking turns.
+// Everything that is on by default is on. A ratio below 1 means that the loop costs
+// less than the one without a framework.
 //
-// Times say something about the machine, ratios about the loop; nothing is asserted
-// on either. In the row with a hop only the loop is sent through the market's
-// redirect, which the other cannot follow.
+// CPU is what the client's process used, in user and kernel mode. Times say something
+// about the machine, ratios about the loop; nothing is asserted on either. In the row
+// with a hop only the loop is sent through the market's redirect, which the other
+// cannot follow.
 func BenchmarkStep(b *testing.B) {
-	url := startScriptServer(b)
-	var rows []stepRow
-	for _, c := range stepCases {
-		row := stepRow{name: c.name}
-		b.Run(c.name, func(b *testing.B) { row = benchmarkStep(b, url, c) })
-		if row.ours.steps > 0 {
+	url := startProcess(b, roleModel).url(b)
+	floor := startProcess(b, roleFloor)
+	var rows []*stepRow
+	for i, c := range stepCases {
+		b.Run(c.name, func(b *testing.B) {
+			row := &stepRow{name: c.name, stream: c.stream}
+			ours := newOurLoop(b, url, c)
+			runs := c.runs
+			if runs == 0 {
+				runs = max(1, 200/c.script.steps)
+			}
+			order := floorOrder{URL: url, Case: i, Runs: min(runs, 3)}
+			// Afterwards connections are open and pools filled.
+			ours.measure(order.Runs).check(b)
+			floor.measure(b, order).check(b)
+			order.Runs = runs
+			for round := 0; b.Loop(); round++ {
+				// Who comes second finds a warmer machine: they take turns.
+				if round%2 == 0 {
+					row.add(b, &row.ours, ours.measure(runs))
+				}
+				row.add(b, &row.floor, floor.measure(b, order))
+				if round%2 == 1 {
+					row.add(b, &row.ours, ours.measure(runs))
+				}
+			}
+			row.report(b)
+			rows = slices.DeleteFunc(rows, func(r *stepRow) bool { return r.name == c.name })
 			rows = append(rows, row)
-		}
+		})
 	}
 	printSteps(rows)
 }
 
-func benchmarkStep(b *testing.B, url string, c stepCase) stepRow {
-	ours, floor := newOurs(b, url, c), newFloorLoop(b, url, c)
-	runs := c.atOnce
-	if runs == 0 {
-		runs = max(1, 200/c.script.steps)
-	}
-	for _, l := range []*stepLoop{ours, floor} {
-		// Afterwards connections are open and pools filled.
-		if s := l.measure(min(runs, 3), 1); s.err != nil {
-			b.Fatal(s.err)
-		}
-	}
-	var row stepRow
-	row.name = c.name
-	for b.Loop() {
-		// Taking turns at being first: who comes second finds warmer caches.
-		first, second := ours, floor
-		if row.rounds++; row.rounds%2 == 0 {
-			first, second = floor, ours
-		}
-		for _, l := range []*stepLoop{first, second} {
-			s := l.measure(runs, max(1, c.atOnce))
-			if s.err != nil {
-				b.Fatal(s.err)
-			}
-			if l == ours {
-				row.ours.add(s)
-			} else {
-				row.floor.add(s)
-			}
-		}
-	}
-	row.report(b)
-	return row
-}
-
 // stepLoop is one of the two.
 type stepLoop struct {
-	run   func(show func(step int, text string)) (string, error)
-	c     stepCase
-	desk  *desk
+	c    stepCase
+	desk *desk
+	run  func(show func(step int, text string)) (string, error)
+
 	first []time.Duration
 }
 
-func newOurs(b testing.TB, url string, c stepCase) *stepLoop {
+func newOurLoop(tb testing.TB, url string, c stepCase) *stepLoop {
 	catalogue := grid.DefaultCatalogue()
 	for _, in := range catalogue.List() {
 		in.MaxPriceNanoUSD = 450_000_000
 		if err := catalogue.Put(in); err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	client, err := grid.New(grid.Config{APIKey: "a-key", BaseURL: url + c.script.path(), Catalogue: catalogue})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	l := &stepLoop{c: c, desk: &desk{watched: c.stream}}
-	// All limits are on. Those that end a run of this length are wider.
+	tb.Cleanup(func() { client.Shutdown(context.Background()) })
+	// All limits are on. Those that would end a run of this length are wider.
 	limits := agent.Limits{}
 	if c.script.steps > agent.DefaultSteps {
 		limits = agent.Limits{Steps: c.script.steps + 1, ToolCalls: c.script.steps + 1, RunTokens: 1_000_000_000, RunNanoUSD: 1_000_000_000_000}
 	}
-	a, err := agent.New(agent.Config{Name: "parcel-desk", Instructions: deskInstructions, Market: client, Tools: deskTools(l.desk), Limits: limits})
+	d := &desk{watched: c.stream}
+	a, err := agent.New(agent.Config{Name: "parcel-desk", Instructions: deskInstructions, Market: client, Tools: deskTools(d), Limits: limits})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() {
-		a.Shutdown(context.Background())
-		client.Shutdown(context.Background())
-	})
-	l.run = func(show func(step int, text string)) (string, error) {
+	tb.Cleanup(func() { a.Shutdown(context.Background()) })
+	return &stepLoop{c: c, desk: d, run: func(show func(step int, text string)) (string, error) {
 		if show == nil {
-			res, err := agent.Run[string](b.Context(), a, deskTask)
+			res, err := agent.Run[string](tb.Context(), a, deskTask)
 			return res.Text, err
 		}
-		live := agent.Start[string](b.Context(), a, deskTask)
+		live := agent.Start[string](tb.Context(), a, deskTask)
 		for e := range live.Events() {
 			if d, ok := e.(agent.TextDelta); ok {
 				show(d.Step, d.Text)
@@ -145,29 +129,25 @@ func newOurs(b testing.TB, url string, c stepCase) *stepLoop {
 		}
 		res, err := live.Result()
 		return res.Text, err
-	}
-	return l
+	}}
 }
 
-func newFloorLoop(b testing.TB, url string, c stepCase) *stepLoop {
-	s := c.script
-	s.hop = false
+func newFloorLoop(ctx context.Context, url string, c stepCase) *stepLoop {
+	c.script.hop = false
 	cfg := openai.DefaultConfig("a-key")
-	cfg.BaseURL = url + s.path()
-	// The default transport keeps two connections; what opening thousands costs is
-	// not the question here.
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 4096
-	cfg.HTTPClient = &http.Client{Transport: transport}
-	b.Cleanup(transport.CloseIdleConnections)
-	l := &stepLoop{c: c, desk: &desk{watched: c.stream}}
-	f := newFloor(cfg, l.desk, c.script.steps)
-	l.run = func(show func(step int, text string)) (string, error) { return f.run(b.Context(), deskTask, show) }
-	return l
+	cfg.BaseURL = url + c.script.path()
+	if c.runs > 1 {
+		// The default keeps two connections; what opening thousands costs is not
+		// the question here.
+		cfg.HTTPClient = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: c.runs}}
+	}
+	d := &desk{watched: c.stream}
+	f := newFloor(cfg, d, c.script.steps)
+	return &stepLoop{c: c, desk: d, run: func(show func(step int, text string)) (string, error) { return f.run(ctx, deskTask, show) }}
 }
 
-// once is one run. It keeps how long each step's first text took, from the return of
-// the tool before it.
+// once is one run. Of a stream it keeps how long the first text of each step took,
+// from the return of the tool before it.
 func (l *stepLoop) once() error {
 	var show func(step int, text string)
 	if l.c.stream {
@@ -187,111 +167,121 @@ func (l *stepLoop) once() error {
 	return err
 }
 
-// measure runs a number of runs, so many at once, and counts what they cost this
-// process.
-func (l *stepLoop) measure(runs, atOnce int) stepSum {
+// measure runs the case a number of times and counts what that costs this process.
+func (l *stepLoop) measure(runs int) stepSum {
 	l.first = l.first[:0]
 	errs := make([]error, runs)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	cpu, start := cpuTime(), time.Now()
-	if atOnce == 1 {
-		for i := range runs {
-			errs[i] = l.once()
-		}
-	} else {
+	if l.c.runs > 1 {
 		var all sync.WaitGroup
 		for i := range runs {
 			all.Go(func() { errs[i] = l.once() })
 		}
 		all.Wait()
-	}
-	s := stepSum{cpu: cpuTime() - cpu, wall: time.Since(start), steps: runs * l.c.script.steps, first: slices.Clone(l.first)}
-	runtime.ReadMemStats(&after)
-	s.allocs, s.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
-	for _, err := range errs {
-		if err != nil {
-			s.err = err
+	} else {
+		for i := range runs {
+			errs[i] = l.once()
 		}
+	}
+	s := stepSum{CPU: cpuTime() - cpu, Wall: time.Since(start), Steps: runs * l.c.script.steps, First: slices.Clone(l.first)}
+	runtime.ReadMemStats(&after)
+	s.Allocs, s.Bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
+	if err := errors.Join(errs...); err != nil {
+		s.Err = err.Error()
 	}
 	return s
 }
 
-// cpuTime is what this process has used, in user and in kernel mode.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
+// stepSum is what a number of steps cost.
 type stepSum struct {
-	cpu, wall     time.Duration
-	allocs, bytes uint64
-	steps         int
-	first         []time.Duration
-	err           error
+	CPU, Wall     time.Duration
+	Allocs, Bytes uint64
+	Steps         int
+	First         []time.Duration
+	Err           string
 }
 
-func (s *stepSum) add(t stepSum) {
-	s.cpu += t.cpu
-	s.wall += t.wall
-	s.allocs += t.allocs
-	s.bytes += t.bytes
-	s.steps += t.steps
-	s.first = append(s.first, t.first...)
+func (s stepSum) check(b *testing.B) {
+	if s.Err != "" {
+		b.Fatal(s.Err)
+	}
 }
 
-func (s *stepSum) cpuPerStep() float64  { return float64(s.cpu.Microseconds()) / float64(s.steps) }
-func (s *stepSum) wallPerStep() float64 { return float64(s.wall.Microseconds()) / float64(s.steps) }
-func (s *stepSum) allocsPerStep() float64 {
-	return float64(s.allocs) / float64(s.steps)
-}
-func (s *stepSum) bytesPerStep() float64 { return float64(s.bytes) / float64(s.steps) }
+func (s stepSum) cpu() float64    { return float64(s.CPU.Microseconds()) / float64(s.Steps) }
+func (s stepSum) wall() float64   { return float64(s.Wall.Microseconds()) / float64(s.Steps) }
+func (s stepSum) allocs() float64 { return float64(s.Allocs) / float64(s.Steps) }
+func (s stepSum) kib() float64    { return float64(s.Bytes) / 1024 / float64(s.Steps) }
 
-// firstText is the median time to the first text of a step, in microseconds.
-func (s *stepSum) firstText() float64 {
-	if len(s.first) == 0 {
+// firstText is the median of the times to the first text of a step.
+func (s stepSum) firstText() float64 {
+	return median(len(s.First), func(i int) float64 { return float64(s.First[i].Microseconds()) })
+}
+
+func median(n int, of func(i int) float64) float64 {
+	if n == 0 {
 		return 0
 	}
-	slices.Sort(s.first)
-	return float64(s.first[len(s.first)/2].Microseconds())
+	all := make([]float64, n)
+	for i := range all {
+		all[i] = of(i)
+	}
+	slices.Sort(all)
+	return (all[(n-1)/2] + all[n/2]) / 2
 }
 
+// stepRow holds the rounds of one case. What it tells is their median: a round that
+// something else on the machine disturbed says nothing.
 type stepRow struct {
 	name        string
-	rounds      int
-	ours, floor stepSum
+	stream      bool
+	ours, floor []stepSum
+}
+
+func (r *stepRow) add(b *testing.B, to *[]stepSum, s stepSum) {
+	s.check(b)
+	*to = append(*to, s)
+}
+
+func (r *stepRow) our(of func(stepSum) float64) float64 {
+	return median(len(r.ours), func(i int) float64 { return of(r.ours[i]) })
+}
+
+func (r *stepRow) hand(of func(stepSum) float64) float64 {
+	return median(len(r.floor), func(i int) float64 { return of(r.floor[i]) })
+}
+
+func (r *stepRow) ratio(of func(stepSum) float64) float64 {
+	return median(len(r.ours), func(i int) float64 { return of(r.ours[i]) / of(r.floor[i]) })
 }
 
 func (r *stepRow) report(b *testing.B) {
 	b.ReportMetric(0, "ns/op") // an op is both loops: it says nothing
-	b.ReportMetric(r.ours.cpuPerStep()/r.floor.cpuPerStep(), "cpu-ratio")
-	b.ReportMetric(r.ours.wallPerStep()/r.floor.wallPerStep(), "wall-ratio")
-	b.ReportMetric(r.ours.cpuPerStep(), "cpu-us/step")
-	b.ReportMetric(r.floor.cpuPerStep(), "floor-cpu-us/step")
-	b.ReportMetric(r.ours.allocsPerStep(), "allocs/step")
-	b.ReportMetric(r.floor.allocsPerStep(), "floor-allocs/step")
-	if r.ours.firstText() > 0 {
-		b.ReportMetric(r.ours.firstText()/r.floor.firstText(), "first-text-ratio")
+	b.ReportMetric(r.ratio(stepSum.cpu), "cpu-ratio")
+	b.ReportMetric(r.ratio(stepSum.wall), "wall-ratio")
+	b.ReportMetric(r.our(stepSum.cpu), "cpu-us/step")
+	b.ReportMetric(r.hand(stepSum.cpu), "floor-cpu-us/step")
+	b.ReportMetric(r.our(stepSum.allocs), "allocs/step")
+	b.ReportMetric(r.hand(stepSum.allocs), "floor-allocs/step")
+	if r.stream {
+		b.ReportMetric(r.ratio(stepSum.firstText), "first-text-ratio")
 	}
 }
 
 // printSteps prints the table.
-func printSteps(rows []stepRow) {
+func printSteps(rows []*stepRow) {
 	fmt.Println()
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, strings.Join([]string{"", "CPU ratio", "CPU µs/step", "by hand", "wall ratio", "allocs/step", "by hand", "KiB/step", "by hand", "first text ratio", ""}, "\t"))
 	for _, r := range rows {
 		first := "-"
-		if f := r.floor.firstText(); f > 0 {
-			first = fmt.Sprintf("%.2f", r.ours.firstText()/f)
+		if r.stream {
+			first = fmt.Sprintf("%.2f", r.ratio(stepSum.firstText))
 		}
-		fmt.Fprintf(w, "%s\t%.2f\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f\t%.1f\t%.1f\t%s\t\n", r.name,
-			r.ours.cpuPerStep()/r.floor.cpuPerStep(), r.ours.cpuPerStep(), r.floor.cpuPerStep(), r.ours.wallPerStep()/r.floor.wallPerStep(),
-			r.ours.allocsPerStep(), r.floor.allocsPerStep(), r.ours.bytesPerStep()/1024, r.floor.bytesPerStep()/1024, first)
+		fmt.Fprintf(w, "%s\t%.2f\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f\t%.1f\t%.1f\t%s\t\n", r.name, r.ratio(stepSum.cpu), r.our(stepSum.cpu), r.hand(stepSum.cpu), r.ratio(stepSum.wall),
+			r.our(stepSum.allocs), r.hand(stepSum.allocs), r.our(stepSum.kib), r.hand(stepSum.kib), first)
 	}
 	w.Flush()
 }

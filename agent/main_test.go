@@ -6,10 +6,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// No goroutine outlives its run. A process that the benchmark started to be its
-// server is no test.
+// No goroutine outlives its run. A process that the benchmark started has a
+// role of its own and runs no test.
 func TestMain(m *testing.M) {
-	if servedScript() {
+	if playedRole() {
 		return
 	}
 	goleak.VerifyTestMain(m)
