@@ -70,7 +70,8 @@ type Live[T any] struct {
 
 	mu     sync.Mutex
 	begun  bool
-	left   bool // the reader broke off
+	reads  bool // the reader is at its events
+	left   bool // the reader is done with them, or broke off
 	done   chan struct{}
 	result *Result[T]
 	err    error
@@ -87,7 +88,7 @@ func (l *Live[T]) RunID() string {
 // breakGrace is how long a reader that breaks off waits for handlers to end.
 const breakGrace = 5 * time.Second
 
-var errLeft = errors.New("the reader left the events")
+var errLeft = fmt.Errorf("the reader left the events: %w", context.Canceled)
 
 // Events runs the run and yields what happens, on the goroutine that ranges.
 // Breaking off cancels the run, so that the spending stops, and returns when its
@@ -101,6 +102,7 @@ func (l *Live[T]) Events() iter.Seq[Event] {
 			yield(Misused{Err: ErrEventsUsed})
 			return
 		}
+		l.reader(true)
 		ctx, cancel := context.WithCancelCause(l.ctx)
 		events := newQueue()
 		go func() {
@@ -110,9 +112,7 @@ func (l *Live[T]) Events() iter.Seq[Event] {
 		defer func() {
 			events.leave()
 			cancel(errLeft)
-			l.mu.Lock()
-			l.left = true
-			l.mu.Unlock()
+			l.reader(false)
 			grace := time.NewTimer(breakGrace)
 			defer grace.Stop()
 			select {
@@ -145,17 +145,27 @@ func (l *Live[T]) Result() (*Result[T], error) {
 		l.finish(l.run.drive(l.ctx, nil))
 	}
 	l.mu.Lock()
-	left := l.left
+	reads, left := l.reads, l.left
 	l.mu.Unlock()
 	if left {
 		<-l.done // the run is cancelled and drains
 	}
-	select {
-	case <-l.done:
-		return l.result, l.err
-	default:
-		return &Result[T]{Run: l.run.id, Reason: ErrRunning.Error()}, ErrRunning
+	// A run may be ahead of its reader: what is asked in between does not depend on
+	// how far.
+	if !reads {
+		select {
+		case <-l.done:
+			return l.result, l.err
+		default:
+		}
 	}
+	return &Result[T]{Run: l.run.id, Reason: ErrRunning.Error()}, ErrRunning
+}
+
+func (l *Live[T]) reader(at bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads, l.left = at, !at
 }
 
 func (l *Live[T]) begin() bool {

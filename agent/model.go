@@ -53,6 +53,8 @@ type modelCall struct {
 	topup   *tracing.TopUpSpan
 	dry     time.Time // when the wait for a top-up began
 	text    bool      // text of this step was delivered
+
+	stillDry bool // the last attempt met a dry balance
 }
 
 // call routes the step and asks the market.
@@ -227,8 +229,8 @@ func (c *modelCall) notice(n grid.Notice) {
 		}
 		r.emit(TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay})
 	case grid.NoticeTopUpEnd:
-		c.endTopUp(n.Class == "", n.Attempt)
-		r.emit(TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == ""})
+		c.endTopUp(!c.stillDry, n.Attempt)
+		r.emit(TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: !c.stillDry})
 	case grid.NoticeRetry:
 		r.emit(Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
 		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, ErrorType: statusOr(n.Status, string(n.Class)), Delay: n.Delay})

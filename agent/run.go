@@ -341,6 +341,13 @@ func (r *run) waits(p *Paused) {
 	}
 }
 
+// waitsForMoney reports whether the run itself is parked for a top-up or a thaw,
+// so that being resumed is what it waits for. A decision is not: it leaves the
+// wait for a later top-up as it is.
+func (r *run) waitsForMoney() bool {
+	return slices.ContainsFunc(r.state.Pending, func(op Op) bool { return op.Await != nil && op.Await.Call == nil })
+}
+
 func (r *run) pendingCall(c CallAt) PendingCall {
 	p := PendingCall{Key: c.Key, Step: c.Step}
 	m, err := r.load(context.Background(), c.Message)
@@ -382,7 +389,7 @@ func (a *Agent) unpark(token string, output *tools.Schema, o *runOptions) (*run,
 	for _, d := range o.decisions {
 		r.inbox[d.key] = d.d
 	}
-	r.thawed = true
+	r.thawed = r.waitsForMoney()
 	r.resumed = true
 	r.cause = nil
 	r.output = output

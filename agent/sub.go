@@ -65,7 +65,7 @@ func (r *run) child(ctx context.Context, op Op, call grid.ToolCall) (c *run, pro
 	r.mu.Unlock()
 	if c != nil {
 		r.mu.Lock()
-		c.inbox, c.thawed, c.resumed = r.inbox, true, true
+		c.inbox, c.thawed, c.resumed = r.inbox, c.waitsForMoney(), true
 		r.mu.Unlock()
 		return c, ""
 	}
