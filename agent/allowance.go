@@ -61,8 +61,6 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 	if w.id != "" && w.bytes >= bytes+answerBytes {
 		return nil
 	}
-	r.prices(ctx)
-	r.market = routerInstruments(r.client.Catalogue(), r.market[:0])
 	d := r.a.router.Decide(router.Step{
 		Run: r.id, Index: in.Step, Kind: router.KindText, PromptBytes: int64(bytes), MaxTokens: finalTokens,
 		Schema: in.Schema, Final: true, Pin: in.Pin, Sticky: in.Sticky, Labels: routeLabels(&r.state),

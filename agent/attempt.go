@@ -113,7 +113,8 @@ func shrink(d *budget.DeniedError, prompt, price int64) (int64, bool) {
 }
 
 // End settles an attempt by what is known of it: void with proof when it was
-// not billed, the usage when there is one, else the whole bound.
+// not billed, the usage when there is one, else the whole bound. The ledger does
+// that work also when ctx has ended.
 func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	r, a := c.r, c.open
 	if a == nil {
@@ -122,8 +123,6 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	c.open = nil
 	a.renew.stop()
 	c.stillDry = v.Class == grid.ClassTopUp || v.Class == grid.ClassExhausted
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
-	defer cancel()
 	rec := AttemptRecord{Reservation: a.id, RequestID: v.RequestID, Instrument: at.Instrument, Status: v.Status, Billed: string(v.Billed), Class: string(v.Class)}
 	var err error
 	switch {

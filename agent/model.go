@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
@@ -61,6 +62,7 @@ type modelCall struct {
 func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	r, in := c.r, c.in
 	refs := in.Messages
+	r.look(ctx)
 	if !in.Final {
 		if err := r.ensureAllowance(ctx, in); err != nil {
 			return nil, err
@@ -109,8 +111,6 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 	if in.Final && pin == "" && r.allowance.instrument != "" {
 		pin = r.allowance.instrument // what the answer was reserved on
 	}
-	r.prices(ctx)
-	r.market = routerInstruments(r.client.Catalogue(), r.market[:0])
 	step := router.Step{
 		Run: r.id, Index: in.Step, Kind: router.Kind(in.Kind), PromptBytes: int64(prompt),
 		MaxTokens: int64(or(in.MaxTokens, r.state.Limits.MaxTokens)),
@@ -124,8 +124,9 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		d.Reason, d.Why = reasonReserved, "the answer at a limit is given where it was reserved from the start"
 	}
 	rec.Policy, rec.Reason, rec.Rule, rec.Why, rec.Requested = d.Policy, d.Reason, d.Rule, d.Why, d.Requested
-	for _, k := range d.Candidates {
-		rec.Candidates = append(rec.Candidates, Candidate{k.Instrument, k.Skipped})
+	rec.Candidates = make([]Candidate, len(d.Candidates))
+	for i, k := range d.Candidates {
+		rec.Candidates[i] = Candidate{k.Instrument, k.Skipped}
 	}
 	if d.Instrument == "" {
 		step.PromptBytes, step.Exclude = 0, nil
@@ -163,14 +164,14 @@ func (c *modelCall) routing(d router.Decision) tracing.Routing {
 	return t
 }
 
-// prices fetches the market's prices when an instrument has none.
-func (r *run) prices(ctx context.Context) {
+// look takes the market as it is, for all decisions of one step. Prices are
+// fetched when an instrument has none.
+func (r *run) look(ctx context.Context) {
 	c := r.client.Catalogue()
-	for _, in := range c.List() {
-		if c.Price(in.ID).NanoUSDPerUnit == 0 {
-			r.a.prices.refresh(ctx, r.client)
-			return
-		}
+	r.market = routerInstruments(c, r.market[:0])
+	if slices.ContainsFunc(r.market, func(in router.Instrument) bool { return in.PriceNanoUSD == 0 }) {
+		r.a.prices.refresh(ctx, r.client)
+		r.market = routerInstruments(c, r.market[:0])
 	}
 }
 

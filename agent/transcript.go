@@ -42,7 +42,7 @@ func (r *run) encode(ctx context.Context, t *grid.Transcript, ref MessageRef, ec
 		t.AppendEncoded(data)
 		return nil
 	}
-	m, err := loadMessage(ctx, r.blobs, ref)
+	m, err := r.load(ctx, ref)
 	if err != nil {
 		return err
 	}
