@@ -48,7 +48,8 @@ func TestBreakAtAnyEventStopsTheSpending(t *testing.T) {
 				(res.Stop != agent.StopCanceled || !ok || run.Class != "canceled" || !errors.Is(err, context.Canceled)) {
 				t.Errorf("event %d: stopped by %s: %v", at, res.Stop, err)
 			}
-			if attempts(res.Steps) != chats(m, 1) || m.Bill("") > res.Cost.NanoUSD {
+			// A request that was cancelled on its way out may not have arrived.
+			if lost := attempts(res.Steps) - chats(m, 1); lost < 0 || lost > 1 || m.Bill("") > res.Cost.NanoUSD {
 				t.Errorf("event %d: %d attempts for %d requests, cost %v, bill %d", at, attempts(res.Steps), chats(m, 1), res.Cost, m.Bill(""))
 			}
 		})

@@ -75,7 +75,8 @@ func TestHistoryIsValidWheneverARunIsCancelled(t *testing.T) {
 			} else if err != nil {
 				t.Errorf("seed %d: %v", seed, err)
 			}
-			if attempts(res.Steps) != chats(m, 1) {
+			// A request that was cancelled on its way out may not have arrived.
+			if lost := attempts(res.Steps) - chats(m, 1); lost < 0 || lost > 1 {
 				t.Errorf("seed %d: %d attempts, %d requests", seed, attempts(res.Steps), chats(m, 1))
 			}
 			if m.Bill("") > res.Cost.NanoUSD {

@@ -1,9 +1,11 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"testing"
@@ -30,7 +32,7 @@ func newMarket(t *testing.T, cfg gridtest.Config) *gridtest.Market {
 
 func clientOf(t *testing.T, m *gridtest.Market, change ...func(*grid.Config)) *grid.Client {
 	t.Helper()
-	cfg := grid.Config{APIKey: m.Key(), HTTPClient: &http.Client{Transport: m.Transport()}, Rand: func() float64 { return 0.5 }}
+	cfg := grid.Config{APIKey: m.Key(), HTTPClient: &http.Client{Transport: &wire{m.Transport()}}, Rand: func() float64 { return 0.5 }}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -40,6 +42,29 @@ func clientOf(t *testing.T, m *gridtest.Market, change ...func(*grid.Config)) *g
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// wire hands requests over whole: as with net/http, and unlike the market's own
+// transport, none is read on when its caller was told that it was cancelled.
+type wire struct{ http.RoundTripper }
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := context.Cause(req.Context()); err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, err
+	}
+	if req.Body != nil {
+		data, err := io.ReadAll(req.Body)
+		_ = req.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		req = req.Clone(req.Context())
+		req.Body = io.NopCloser(bytes.NewReader(data))
+	}
+	return w.RoundTripper.RoundTrip(req)
 }
 
 // open makes an agent on a market.
