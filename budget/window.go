@@ -258,7 +258,15 @@ func dateStart(date time.Time, loc *time.Location) time.Time {
 		if start.Before(at) {
 			start = at
 		}
-		if end.IsZero() || start.Before(end) {
+		if end.IsZero() {
+			return start.UTC()
+		}
+		if !end.After(at) {
+			// On 31 December of leap years after 2037 ZoneBounds answers an end that is past already. Clocks change at
+			// quarters of an hour.
+			end = at.Add(15 * time.Minute)
+		}
+		if start.Before(end) {
 			return start.UTC()
 		}
 		at = end
