@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-	"strconv"
 
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/router"
@@ -16,7 +15,6 @@ import (
 // idle reservation, never dispatched, that is swapped for the call's own.
 type allowance struct {
 	id         string
-	serial     int
 	instrument string
 	bytes      int // of the messages that it pays for
 	amount     budget.Amounts
@@ -90,8 +88,7 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 
 func (r *run) reserveAllowance(ctx context.Context, room int, instrument string, req budget.Request) error {
 	w := &r.allowance
-	w.serial++
-	req.ID = r.id + "/answer/" + r.a.nonce + strconv.Itoa(w.serial)
+	req.ID = r.id + "/answer/" + r.a.incarnation()
 	req.Lease, req.Idle, req.Swap = allowanceLease(r.state.Limits), true, w.id
 	grant, err := r.ledger.Reserve(ctx, req)
 	if req.Swap != "" && errors.Is(err, budget.ErrUnknownReservation) {

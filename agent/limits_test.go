@@ -289,3 +289,33 @@ func TestInputThatNothingTakesIsAnErrorWithoutARequest(t *testing.T) {
 		}
 	}
 }
+
+// The answer at a limit is given with all that was found, as far as the caps pay
+// for it.
+func TestFinalAnswerSeesWhatWasFound(t *testing.T) {
+	find := tools.New("look", "Look.", func(context.Context, empty) (string, error) { return "found: " + strings.Repeat("gold ", 4000), nil })
+	for _, tc := range []struct {
+		name  string
+		opts  []agent.Option
+		whole bool
+	}{{"there is money", nil, true}, {"there is none", []agent.Option{agent.CapTokens(10_000)}, false}} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := newMarket(t, gridtest.Config{})
+			found := false
+			m.Model(func(turn gridtest.Turn) gridtest.Reply {
+				if len(turn.Tools) > 0 {
+					return calls(lookCall())
+				}
+				for _, msg := range turn.Messages {
+					found = found || strings.HasPrefix(msg.Content, "found")
+				}
+				return say("done")
+			})
+			res, err := agent.Run[string](t.Context(), open(t, m, agent.Config{Tools: []tools.Tool{find}, Limits: agent.Limits{Steps: 1}}), "go", tc.opts...)
+			stands(t, res, err)
+			if trimmed := res.Steps[len(res.Steps)-1].Trimmed; err != nil || res.Text != "done" || found != tc.whole || (trimmed == 0) != tc.whole {
+				t.Errorf("the result was seen: %t, %d messages were left out, the answer is %q: %v", found, trimmed, res.Text, err)
+			}
+		})
+	}
+}

@@ -63,10 +63,10 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	r, in := c.r, c.in
 	refs := in.Messages
 	r.look(ctx)
-	if !in.Final {
-		if err := r.ensureAllowance(ctx, in); err != nil {
-			return nil, err
-		}
+	// The final answer needs room for what came since the last step; where the caps
+	// have none it leaves out the oldest turns.
+	if err := r.ensureAllowance(ctx, in); err != nil && !in.Final {
+		return nil, err
 	}
 	if in.Final {
 		if limit := r.finalRoom(); limit > 0 {
@@ -133,6 +133,9 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		if r.a.router.Decide(step, market).Instrument != "" {
 			// Only the size stands in the way: a limit, not an error.
 			return d, fmt.Errorf("%w: %w: %s", ErrNoInstrument, grid.ErrTooLong, d.Why)
+		}
+		if in.Pin != "" {
+			return d, fmt.Errorf("%w: pinned to %q: %s", ErrNoInstrument, in.Pin, d.Why)
 		}
 		return d, fmt.Errorf("%w: %s", ErrNoInstrument, d.Why)
 	}

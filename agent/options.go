@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	openai "github.com/sashabaranov/go-openai"
@@ -105,9 +106,12 @@ func History(messages ...openai.ChatCompletionMessage) Option {
 // validHistory checks that messages can be sent: every tool call answered
 // exactly once, in call order.
 func validHistory(messages []grid.Message) error {
+	roles := []string{"system", "developer", "user", "assistant", "tool"}
 	var open []string
 	for i, m := range messages {
 		switch {
+		case !slices.Contains(roles, m.Role):
+			return fmt.Errorf("agent: History: message %d has the role %q: give one of %s", i, m.Role, strings.Join(roles, ", "))
 		case m.Role == "tool" && len(open) == 0:
 			return fmt.Errorf("agent: History: message %d answers a tool call that was not made: remove it", i)
 		case m.Role == "tool" && m.ToolCallID != open[0]:
