@@ -304,7 +304,7 @@ func (a *assembly) addLegacy(raw []byte) {
 }
 
 // gather joins the deltas of a field: strings are concatenated, arrays lengthened,
-// anything else is replaced.
+// anything else is replaced, and so is Groq's channel: a label that each delta repeats.
 func gather(fields []gathered, f rawField) []gathered {
 	for i := range fields {
 		g := &fields[i]
@@ -312,7 +312,7 @@ func gather(fields []gathered, f rawField) []gathered {
 			continue
 		}
 		switch {
-		case g.kind == '"' && f.value[0] == '"':
+		case g.kind == '"' && f.value[0] == '"' && g.name != "channel":
 			g.value = appendUnquoted(g.value, f.value)
 		case g.kind == '[' && f.value[0] == '[':
 			g.value = appendElements(g.value, f.value)

@@ -3,6 +3,7 @@ package grid
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -88,6 +89,27 @@ func (m Message) Text() string {
 	return text.String()
 }
 
+// Reasoning returns what the model wrote for itself, as far as the provider shows it as
+// text. It is no part of Text.
+func (m Message) Reasoning() string {
+	for _, name := range [...]string{"reasoning_content", "reasoning"} {
+		if text := unquoted(m.Field(name)); text != "" {
+			return text
+		}
+	}
+	if len(m.Parts) == 0 || m.Parts[0] != '[' {
+		return ""
+	}
+	var text strings.Builder
+	s := scan{b: m.Parts}
+	for ok := s.enter('[', ']'); ok && !s.bad; ok = s.more(']') {
+		if kind, t, _ := readPart(s.value()); kind == partThinking {
+			text.WriteString(t)
+		}
+	}
+	return text.String()
+}
+
 type partKind int
 
 const (
@@ -148,7 +170,8 @@ func (m Message) Field(name string) json.RawMessage {
 // What one provider wrote for itself (reasoning, signatures, annotations, audio,
 // every field unknown to the chat completions schema) is left out of assistant
 // messages, since the next turn may be served by another model; content that is
-// not a string becomes its text. Messages of other roles are unchanged.
+// not a string becomes its text, and calls are mended (see Mended). Messages of
+// other roles are unchanged.
 func (m Message) Portable() Message {
 	if m.Role != RoleAssistant {
 		return m
@@ -168,16 +191,14 @@ func (m Message) Portable() Message {
 	if m.Content == nil && len(m.ToolCalls) == 0 {
 		m.Content = new(string)
 	}
-	for i, call := range m.ToolCalls {
-		if len(call.Extra) == 0 {
-			continue
+	m, mended := m.Mended()
+	if slices.ContainsFunc(m.ToolCalls, func(c ToolCall) bool { return len(c.Extra) > 0 }) {
+		if !mended {
+			m.ToolCalls = slices.Clone(m.ToolCalls)
 		}
-		calls := append([]ToolCall(nil), m.ToolCalls...)
-		for j := i; j < len(calls); j++ {
-			calls[j].Extra = nil
+		for i := range m.ToolCalls {
+			m.ToolCalls[i].Extra = nil
 		}
-		m.ToolCalls = calls
-		break
 	}
 	return m
 }

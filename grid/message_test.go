@@ -61,7 +61,7 @@ func TestPortableMessageLeavesOutWhatIsPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, err := grid.EncodeMessage(m.Portable())
-	const want = `{"role":"assistant","content":"yes","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":""}},{"id":"b","type":"function","function":{"name":"f","arguments":""}}]}`
+	const want = `{"role":"assistant","content":"yes","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},{"id":"b","type":"function","function":{"name":"f","arguments":"{}"}}]}`
 	if err != nil || string(b) != want {
 		t.Errorf("%s\nwant %s", b, want)
 	}

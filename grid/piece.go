@@ -254,13 +254,22 @@ func (c *callPiece) readFunction(s *scan, text string) {
 	for ok := s.enter('{', '}'); ok && !s.bad; ok = s.more('}') {
 		switch name := s.key(); string(name) {
 		case "name":
-			c.funcName = s.value()
+			c.funcName = unlessEmpty(c.funcName, s.value())
 		case text:
-			c.funcArgs = s.value()
+			c.funcArgs = unlessEmpty(c.funcArgs, s.value())
 		default:
 			s.value()
 		}
 	}
+}
+
+// unlessEmpty keeps what was read before: some servers send the form of a call that
+// they don't use beside the one they do, with nothing in it.
+func unlessEmpty(before, raw []byte) []byte {
+	if before != nil && (isNull(raw) || string(raw) == `""`) {
+		return before
+	}
+	return raw
 }
 
 // toolCall is the call as one whole.
