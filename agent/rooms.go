@@ -132,6 +132,9 @@ func private(m grid.Message) bool {
 	if m.Role != grid.RoleAssistant {
 		return false
 	}
+	if _, mended := m.Mended(); mended {
+		return true
+	}
 	return len(m.Extra) > 0 || len(m.Parts) > 0 || m.Refusal != nil || m.Content == nil && len(m.ToolCalls) == 0 ||
 		slices.ContainsFunc(m.ToolCalls, func(c grid.ToolCall) bool { return len(c.Extra) > 0 })
 }

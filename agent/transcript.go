@@ -34,7 +34,7 @@ func (r *run) transcriptFor(ctx context.Context, refs []MessageRef, echo bool) (
 }
 
 func (r *run) encode(ctx context.Context, t *grid.Transcript, ref MessageRef, echo bool) error {
-	if ref.Inline == nil && (echo || !ref.Private) {
+	if ref.Inline == nil && !ref.Private {
 		data, err := r.blobs.Get(ctx, ref.Hash)
 		if err != nil {
 			return err
@@ -46,7 +46,9 @@ func (r *run) encode(ctx context.Context, t *grid.Transcript, ref MessageRef, ec
 	if err != nil {
 		return err
 	}
-	if !echo {
+	if echo {
+		m, _ = m.Mended()
+	} else {
 		m = m.Portable()
 	}
 	return t.Append(m)
