@@ -96,6 +96,9 @@ func missingLabelIsRefused(w *world) {
 		w.Fatalf("a request that asks for no money: %v", err)
 	}
 	w.take(l, 10, "tenant=a", "tag:team=x", "run=r")
+	w.ok(l.Define(w.ctx, "test", moneyCap(budget.Each("user"), budget.None))) // refuses nobody, so it wants no label
+	w.ok(l.Define(w.ctx, "test", moneyCap(budget.Account(), 20)))
+	w.take(l, 10, "tenant=a", "tag:team=x", "run=r")
 }
 
 func oneReplacesEach(w *world) {

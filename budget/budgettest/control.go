@@ -297,7 +297,7 @@ func openByPrefix(w *world) {
 }
 
 func topShowsSpenders(w *world) {
-	l := w.ledger(moneyCap(budget.Each("tenant"), 10_000), moneyCap(budget.Account(), budget.None))
+	l := w.ledger(moneyCap(budget.Each("tenant"), 10_000), moneyCap(budget.Account(), 4000))
 	spend := func(tenant string, nano int64) string {
 		id := w.take(l, nano, "tenant="+tenant, "instrument=x")
 		w.settle(l, id, nano)

@@ -37,6 +37,8 @@ func expiredIsCharged(w *world) {
 	}
 	w.pass(short)
 	w.wants(dead.Renew(w.ctx, zombie, long), budget.ErrFinished)
+	_, err := dead.Reserve(w.ctx, budget.Request{ID: id, Amounts: money(60), Lease: short})
+	w.wants(err, budget.ErrFinished) // though nobody has swept it yet
 	swept := w.sweep(alive)
 	slices.Sort(swept.Expired)
 	if want := []string{id, zombie}; !slices.Equal(swept.Expired, want) {
@@ -51,7 +53,7 @@ func expiredIsCharged(w *world) {
 	}
 	w.stands(alive, cap, sums{settled: 80, unconfirmed: 80})
 	w.denied(alive, 30, budget.ErrSpent)
-	_, err := dead.Reserve(w.ctx, budget.Request{ID: id, Amounts: money(60)})
+	_, err = dead.Reserve(w.ctx, budget.Request{ID: id, Amounts: money(60)})
 	w.wants(err, budget.ErrFinished)
 	w.wants(dead.Renew(w.ctx, zombie, long), budget.ErrFinished)
 	if s := w.settle(dead, zombie, 5); !s.Late || s.State != budget.StateSettled {
