@@ -33,7 +33,7 @@ func (r *run) tool(ctx context.Context, op Op) Outcome {
 		return r.answer(ctx, op, call, 0, tools.Result{Status: statusDenied, Content: denial(*in.Decision)})
 	case in.Decision != nil:
 		approver = in.Decision.By
-	case known && t.Check(args) == nil:
+	case t.AsksApproval() && t.Check(args) == nil:
 		// Calls that cannot run anyway are not worth a person's time.
 		if needed, err := t.Approval(ctx, args); needed || err != nil {
 			r.emit(ToolAsked{Step: in.Step, Call: PendingCall{Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Step: in.Step}})

@@ -36,9 +36,15 @@ func TestApproval(t *testing.T) {
 			if needed != row.needed || (err != nil) != row.fails {
 				t.Errorf("needed %v, error %v", needed, err)
 			}
+			if asks := refundTool(row.opts...).AsksApproval(); asks != (row.opts != nil) {
+				t.Errorf("declared with %d options, AsksApproval says %v", len(row.opts), asks)
+			}
 		})
 	}
 	if needed, err := (Tool{}).Approval(t.Context(), nil); !needed || err == nil {
 		t.Error("a tool that is none needs no approval")
+	}
+	if (Tool{}).AsksApproval() {
+		t.Error("a tool that is none was declared to ask")
 	}
 }

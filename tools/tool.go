@@ -155,6 +155,13 @@ func (t Tool) ReadOnly() bool { return t.def != nil && t.def.readOnly }
 // EndsRun reports whether the tool was declared with [EndsRun].
 func (t Tool) EndsRun() bool { return t.def != nil && t.def.endsRun }
 
+// AsksApproval reports whether the tool was declared with [NeedsApproval] or
+// [NeedsApprovalFunc]. Calls of other tools need neither [Tool.Check] nor
+// [Tool.Approval] before they run.
+func (t Tool) AsksApproval() bool {
+	return t.def != nil && (t.def.needsApproval || t.def.approval != nil)
+}
+
 // Timeout is how long one call may run, [NoTimeout] if as long as its context.
 func (t Tool) Timeout() time.Duration {
 	if t.def == nil {
