@@ -13,7 +13,8 @@
 // At every instant, for every cap, settled + held <= limit + recorded overrun: for any number of goroutines, of replicas on
 // one [Store], and of crashes. A reservation whose owner died is charged and not given back, because nobody can know
 // whether its call was billed; a late Settle or a receipt refunds the difference. Overrun exists only if a call used more
-// than its bound. So the true bill stays within the cap as long as the bounds are true.
+// than its bound, or if a receipt takes back what usage had refunded too early. So the true bill stays within the cap as
+// long as the bounds, and the usage that settles them, are true.
 //
 // A [Cap] limits a [Meter] (money in nano-USD, tokens, requests, tool calls, or one of your own) for a [Target] (one tenant,
 // each tenant, one instrument, the account) per [Window] (a calendar day in a zone, a fixed stretch, a lifetime). A refusal
