@@ -12,8 +12,10 @@ import (
 // answer carries no date of its own; a date is measured against the server's clock,
 // so that its being wrong does not matter. Garbage is as good as no hint.
 func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
-	if d, ok := seconds(h.Get("Retry-After-Ms"), time.Millisecond); ok {
-		return d, true
+	// Azure was recorded sending no milliseconds beside a whole second.
+	ms, hinted := seconds(h.Get("Retry-After-Ms"), time.Millisecond)
+	if ms > 0 {
+		return ms, true
 	}
 	if v := strings.TrimSpace(h.Get("Retry-After")); v != "" {
 		if d, ok := seconds(v, time.Second); ok {
@@ -40,7 +42,7 @@ func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 			return max(time.Unix(unix, 0).Sub(now), 0), true
 		}
 	}
-	return 0, false
+	return 0, hinted
 }
 
 // seconds reads a whole or decimal number of units; what is negative is over.

@@ -120,10 +120,49 @@ func sameReading(t *testing.T, id string, res *grid.Response, want reading) {
 	if err != nil {
 		t.Errorf("%s: encoding: %v", id, err)
 	}
+	sameWhenSent(t, id, m, b, want)
 	back, err := grid.DecodeMessage(b)
 	again, _ := grid.EncodeMessage(back)
 	if err != nil || !bytes.Equal(again, b) {
 		t.Errorf("%s: %s came back as %s (%v)", id, b, again, err)
+	}
+}
+
+// sameWhenSent checks what goes back next turn: with echo all that the provider wrote
+// for itself, else nothing of it.
+func sameWhenSent(t *testing.T, id string, m grid.Message, echo []byte, want reading) {
+	t.Helper()
+	portable, err := grid.EncodeMessage(m.Portable())
+	if err != nil {
+		t.Errorf("%s: encoding the portable message: %v", id, err)
+	}
+	back, _ := value(echo).(map[string]any)
+	plain, _ := value(portable).(map[string]any)
+	for name, v := range want.Extra {
+		if !reflect.DeepEqual(back[name], v) {
+			t.Errorf("%s: %s goes back as %v, it came as %v", id, name, back[name], v)
+		}
+	}
+	for name := range plain {
+		switch name {
+		case "role", "content", "tool_calls":
+		default:
+			t.Errorf("%s: %s is sent to instruments of many models", id, name)
+		}
+	}
+	calls, _ := back["tool_calls"].([]any)
+	for i, c := range calls {
+		for name, v := range want.Calls[i].Extra {
+			if !reflect.DeepEqual(c.(map[string]any)[name], v) {
+				t.Errorf("%s: %s of call %d goes back as %v", id, name, i, c)
+			}
+		}
+	}
+	calls, _ = plain["tool_calls"].([]any)
+	for i, c := range calls {
+		if call := c.(map[string]any); len(call) != 3 || call["id"] != m.ToolCalls[i].ID {
+			t.Errorf("%s: call %d is sent as %v", id, i, call)
+		}
 	}
 }
 

@@ -26,6 +26,8 @@ func TestRetryAfterHints(t *testing.T) {
 		{"zero", map[string]string{"Retry-After": "0"}, 0, true},
 		{"negative", map[string]string{"Retry-After": "-7"}, 0, true},
 		{"milliseconds first", map[string]string{"Retry-After": "3", "Retry-After-Ms": "20"}, 20 * time.Millisecond, true},
+		{"no milliseconds beside seconds", map[string]string{"Retry-After": "1", "Retry-After-Ms": "0"}, time.Second, true},
+		{"no milliseconds alone", map[string]string{"Retry-After-Ms": "0"}, 0, true},
 		{"date", map[string]string{"Retry-After": "Sun, 01 Nov 2026 12:00:30 GMT"}, 30 * time.Second, true},
 		{"date by the server's clock", map[string]string{"Retry-After": "Sun, 01 Nov 2026 09:00:05 GMT", "Date": "Sun, 01 Nov 2026 09:00:00 GMT"}, 5 * time.Second, true},
 		{"date that is over", map[string]string{"Retry-After": "Sun, 01 Nov 2020 12:00:30 GMT"}, 0, true},
