@@ -3,6 +3,7 @@ package agent
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/grid"
@@ -104,7 +105,7 @@ func left(caps []budget.CapState) (nanoUSD int64, percent int) {
 	return nanoUSD, percent
 }
 
-// routerInstruments is the catalogue as the router sees it, appended to into.
+// routerInstruments is the catalogue as the router sees it, by ID, appended to into.
 func routerInstruments(c *grid.Catalogue, into []router.Instrument) []router.Instrument {
 	for _, in := range c.List() {
 		into = append(into, router.Instrument{
@@ -113,6 +114,7 @@ func routerInstruments(c *grid.Catalogue, into []router.Instrument) []router.Ins
 			PriceNanoUSD: c.Price(in.ID).NanoUSDPerUnit, NoTools: in.NoTools, NoSchema: in.NoSchema,
 		})
 	}
+	slices.SortFunc(into, func(a, b router.Instrument) int { return strings.Compare(a.ID, b.ID) })
 	return into
 }
 

@@ -34,19 +34,7 @@ type choice struct {
 }
 
 func (t *Table) choice(s Step, m Snapshot) *choice {
-	c := &choice{table: t, step: s, left: min(m.LeftPercent, 100), market: slices.Clone(m.Instruments)}
-	for i, in := range c.market {
-		family, tier := splitID(in.ID)
-		if in.Family == "" {
-			c.market[i].Family = family
-		}
-		if in.Tier == "" {
-			c.market[i].Tier = tier
-		}
-	}
-	slices.SortStableFunc(c.market, func(a, b Instrument) int { return strings.Compare(a.ID, b.ID) })
-	c.market = slices.CompactFunc(c.market, func(a, b Instrument) bool { return a.ID == b.ID })
-	c.market = slices.DeleteFunc(c.market, func(in Instrument) bool { return in.ID == "" })
+	c := &choice{table: t, step: s, left: min(m.LeftPercent, 100), market: tidy(m.Instruments)}
 	c.skipped = make([]string, len(c.market))
 	for i, in := range c.market {
 		c.skipped[i] = c.hardLimit(in)
@@ -54,9 +42,35 @@ func (t *Table) choice(s Step, m Snapshot) *choice {
 	return c
 }
 
+// tidy returns the market by ID, each instrument once and with family and tier. A market that is so already, as the loop's
+// is at every step, is not copied.
+func tidy(market []Instrument) []Instrument {
+	is := true
+	for i := range market {
+		in := &market[i]
+		is = is && in.ID != "" && in.Family != "" && in.Tier != "" && (i == 0 || market[i-1].ID < in.ID)
+	}
+	if is {
+		return market
+	}
+	market = slices.Clone(market)
+	for i, in := range market {
+		family, tier := splitID(in.ID)
+		if in.Family == "" {
+			market[i].Family = family
+		}
+		if in.Tier == "" {
+			market[i].Tier = tier
+		}
+	}
+	slices.SortStableFunc(market, func(a, b Instrument) int { return strings.Compare(a.ID, b.ID) })
+	market = slices.CompactFunc(market, func(a, b Instrument) bool { return a.ID == b.ID })
+	return slices.DeleteFunc(market, func(in Instrument) bool { return in.ID == "" })
+}
+
 // hardLimit says why an instrument cannot serve the step, whoever asks for it.
 func (c *choice) hardLimit(in Instrument) string {
-	s := c.step
+	s := &c.step
 	prompt, output := s.promptTokens(), max(s.MaxTokens, 0)
 	switch {
 	case slices.Contains(s.Exclude, in.ID):
@@ -143,9 +157,9 @@ func (c *choice) pinned() Decision {
 
 func (c *choice) routed() Decision {
 	c.rule, c.route = c.table.resolve(c.step)
-	c.reason, c.why = ReasonDefault, fmt.Sprintf("%s steps go to %s", c.step.kind(), c.route.label())
+	c.reason, c.why = ReasonDefault, string(c.step.kind())+" steps go to "+c.route.label()
 	if c.rule != "" {
-		c.reason, c.why = ReasonRule, fmt.Sprintf("rule %s sends this step to %s", c.rule, c.route.label())
+		c.reason, c.why = ReasonRule, "rule "+c.rule+" sends this step to "+c.route.label()
 	}
 	if c.route.instrument != "" {
 		return c.exact()
