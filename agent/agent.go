@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,7 +113,7 @@ func (a *Agent) useTools() error {
 	var errs []error
 	set, err := tools.NewSet(a.cfg.Tools...)
 	if err != nil {
-		return err
+		errs = append(errs, err)
 	}
 	a.tools = set
 	var defs []grid.ToolDef
@@ -146,15 +147,17 @@ func (a *Agent) useMarket(f *file) error {
 	a.client = a.cfg.Market
 	if a.client == nil {
 		catalogue := grid.DefaultCatalogue()
+		var errs []error
 		if err := f.instruments(catalogue); err != nil {
-			return fmt.Errorf("agent: File: %w", err)
+			errs = append(errs, fmt.Errorf("agent: File: %w", err))
 		}
 		c, err := grid.New(grid.Config{Catalogue: catalogue})
 		if err != nil {
-			return err
+			errs = append(errs, err)
+		} else {
+			a.client, a.ownClient = c, true
 		}
-		a.client, a.ownClient = c, true
-		return nil
+		return errors.Join(errs...)
 	}
 	if err := f.instruments(a.client.Catalogue()); err != nil {
 		return fmt.Errorf("agent: File: %w", err)
@@ -170,28 +173,50 @@ func (a *Agent) useRouter(f *file) error {
 		}
 		return nil
 	}
+	var bad error
+	if kinds := []router.Kind{"", router.KindTools, router.KindCode, router.KindText, router.KindExtract, router.KindSummarize, router.KindJudge}; !slices.Contains(kinds, a.cfg.Kind) {
+		bad = fmt.Errorf("agent: Kind is %q, for which there is no route: give one of %s, or a Router of your own", a.cfg.Kind, quotedKinds(kinds[1:]))
+	}
 	table := router.Default()
 	if f.Routes != nil {
 		t, err := router.New(*f.Routes)
 		if err != nil {
-			return fmt.Errorf("agent: File: %w", err)
+			return errors.Join(bad, fmt.Errorf("agent: File: %w", err))
 		}
 		table = t
 	}
 	a.router = table
 	if a.client == nil {
-		return nil
+		return bad
 	}
 	if err := table.Check(routerInstruments(a.client.Catalogue(), nil)); err != nil {
-		return fmt.Errorf("agent: routes: %w", err)
+		field := "Market"
+		if f.Routes != nil {
+			field = "File"
+		}
+		bad = errors.Join(bad, fmt.Errorf("agent: %s: %w", field, err))
 	}
-	return nil
+	return bad
+}
+
+func quotedKinds(kinds []router.Kind) string {
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = string(k)
+	}
+	return strings.Join(words, ", ")
 }
 
 func (a *Agent) useLedger(f *file, limits Limits) error {
 	fileCaps, err := f.caps()
 	if err != nil {
-		return fmt.Errorf("agent: File: %w", err)
+		errs := []error{fmt.Errorf("agent: File: %w", err)}
+		for i, c := range a.cfg.Caps {
+			if err := c.Validate(); err != nil {
+				errs = append(errs, fmt.Errorf("agent: Caps[%d]: %w", i, err))
+			}
+		}
+		return errors.Join(errs...)
 	}
 	caps := append(slices.Clone(a.cfg.Caps), fileCaps...)
 	if a.cfg.Ledger != nil {

@@ -90,7 +90,7 @@ type Retrying struct {
 // BudgetDenied says that a cap refused a step.
 type BudgetDenied struct {
 	Step       int
-	Instrument string
+	Instrument string // empty when not even the answer at a limit could be reserved
 	Kind       string // held, spent, too_big, frozen, no_label
 	Detail     string // every violated cap
 }

@@ -41,12 +41,12 @@ type fileInstrument struct {
 }
 
 type fileCap struct {
-	For      string `yaml:"for"` // "account", "each tenant", "instrument agent-max"; several joined by "and"
-	Money    string `yaml:"money"`
-	Tokens   int64  `yaml:"tokens"`
-	Requests int64  `yaml:"requests"`
-	Per      string `yaml:"per"`
-	Soft     []int  `yaml:"soft"`
+	For      string  `yaml:"for"` // "account", "each tenant", "instrument agent-max"; several joined by "and"
+	Money    *string `yaml:"money"`
+	Tokens   *int64  `yaml:"tokens"`
+	Requests *int64  `yaml:"requests"`
+	Per      string  `yaml:"per"`
+	Soft     []int   `yaml:"soft"`
 }
 
 type fileLimits struct {
@@ -131,7 +131,7 @@ func loadFile(from fs.FS, path string) (*file, error) {
 }
 
 func parseFile(data []byte) (*file, error) {
-	if len(strings.TrimSpace(string(data))) == 0 {
+	if !anything.Match(data) {
 		return nil, errors.New("the file is empty: start it with \"version: 1\"")
 	}
 	var f file
@@ -141,7 +141,31 @@ func parseFile(data []byte) (*file, error) {
 	if f.Version != 1 {
 		return nil, fmt.Errorf("version is %d: write \"version: 1\"", f.Version)
 	}
+	var doc yaml.Node
+	if err := yaml.Load(data, &doc); err != nil {
+		return nil, plain(err)
+	}
+	if err := errors.Join(unsaid(&doc, 0)...); err != nil {
+		return nil, err
+	}
 	return &f, nil
+}
+
+// anything is a line of more than a comment.
+var anything = regexp.MustCompile(`(?m)^[ \t]*[^# \t\r\n]`)
+
+// unsaid finds keys without a value: read as their defaults they would say
+// something that nobody wrote. A whole section may be empty.
+func unsaid(n *yaml.Node, depth int) []error {
+	var errs []error
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && depth > 1 && c.Tag == "!!null" {
+			key := n.Content[i-1]
+			errs = append(errs, fmt.Errorf("line %d: %s has no value: give it one, or remove the line; no limit is written none", key.Line, key.Value))
+		}
+		errs = append(errs, unsaid(c, depth+1)...)
+	}
+	return errs
 }
 
 // plain says what is wrong with a file in the words of the file, not of this
@@ -149,7 +173,7 @@ func parseFile(data []byte) (*file, error) {
 func plain(err error) error {
 	var all *yaml.LoadErrors
 	if !errors.As(err, &all) {
-		return err
+		return errors.New(place.ReplaceAllString(err.Error(), "line $1, column $2"))
 	}
 	var errs []error
 	for _, e := range all.Errors {
@@ -158,6 +182,9 @@ func plain(err error) error {
 	}
 	return errors.Join(errs...)
 }
+
+// place is where the reader stopped, in its own notation.
+var place = regexp.MustCompile(`\bL(\d+)\.C(\d+)\b`)
 
 var unknownKey = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
 
@@ -169,8 +196,8 @@ func (f *file) instruments(c *grid.Catalogue) error {
 		in, known := c.Get(id)
 		if !known {
 			in = grid.Instrument{ID: id}
-			if family, tier, ok := strings.Cut(id, "-"); ok {
-				in.Family, in.Tier = family, tier
+			if cut := strings.LastIndexByte(id, '-'); cut > 0 {
+				in.Family, in.Tier = id[:cut], id[cut+1:]
 			}
 			if fi.Context == 0 && fi.MaxInput == 0 {
 				errs = append(errs, fmt.Errorf("instruments.%s: not one of the instruments that are known (%s): correct the name, or give a new instrument its context and max_input",
@@ -224,25 +251,28 @@ func (f *file) caps() ([]budget.Cap, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s.per: %w", at, err))
 		}
-		given := 0
-		add := func(meter budget.Meter, limit int64) {
-			given++
+		add := func(field string, meter budget.Meter, limit int64, written string) {
+			if limit <= 0 {
+				errs = append(errs, fmt.Errorf("%s.%s: %s is no limit: give more than zero, or remove the line", at, field, written))
+				return
+			}
 			out = append(out, budget.Cap{For: target, Meter: meter, Limit: limit, Per: window, Soft: fc.Soft})
 		}
-		if fc.Money != "" {
-			nano, err := budget.ParseUSD(fc.Money)
+		if fc.Money != nil {
+			nano, err := budget.ParseUSD(*fc.Money)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s.money: %w", at, err))
+			} else {
+				add("money", budget.MeterMoney, nano, *fc.Money)
 			}
-			add(budget.MeterMoney, nano)
 		}
-		if fc.Tokens != 0 {
-			add(budget.MeterTokens, fc.Tokens)
+		if fc.Tokens != nil {
+			add("tokens", budget.MeterTokens, *fc.Tokens, fmt.Sprint(*fc.Tokens))
 		}
-		if fc.Requests != 0 {
-			add(budget.MeterRequests, fc.Requests)
+		if fc.Requests != nil {
+			add("requests", budget.MeterRequests, *fc.Requests, fmt.Sprint(*fc.Requests))
 		}
-		if given == 0 {
+		if fc.Money == nil && fc.Tokens == nil && fc.Requests == nil {
 			errs = append(errs, fmt.Errorf("%s: no limit: give money, tokens or requests", at))
 		}
 	}

@@ -9,7 +9,7 @@ func (s *State) closed() []MessageRef {
 	t := *s
 	reason := "not run yet: waits for a decision"
 	if s.Phase == phaseDone {
-		reason = "not run: " + s.Reason
+		reason = "not run: " + s.told()
 	}
 	return t.answerCalls(reason).Refs
 }

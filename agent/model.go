@@ -66,6 +66,7 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	// The final answer needs room for what came since the last step; where the caps
 	// have none it leaves out the oldest turns.
 	if err := r.ensureAllowance(ctx, in); err != nil && !in.Final {
+		c.denied(ctx, err)
 		return nil, err
 	}
 	if in.Final {

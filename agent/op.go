@@ -183,7 +183,8 @@ type ToolOut struct {
 // VerifyOut is the outcome of a verify op.
 type VerifyOut struct {
 	OK      bool   `json:"ok"`
-	Problem string `json:"problem,omitempty"` // for the model: what to mend
+	Problem string `json:"problem,omitempty"` // for the model: what to mend; may repeat content
+	Rules   string `json:"rules,omitempty"`   // the same for logs, without content
 }
 
 // RunOut is the outcome of a run op.

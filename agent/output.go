@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/gridloop/gridloop/tools"
@@ -31,10 +33,26 @@ func (r *run) verify(ctx context.Context, op Op) *VerifyOut {
 	if err != nil {
 		return &VerifyOut{Problem: "The answer could not be read."}
 	}
-	if err := r.output.Validate(unfenced(m.Text())); err != nil {
-		return &VerifyOut{Problem: err.Error()}
+	err = r.output.Validate(unfenced(m.Text()))
+	var misfit *tools.ArgumentsError
+	switch {
+	case err == nil:
+		return &VerifyOut{OK: true}
+	case errors.As(err, &misfit):
+		return &VerifyOut{Problem: misfit.Explain(), Rules: brokenRules(misfit)}
 	}
-	return &VerifyOut{OK: true}
+	return &VerifyOut{Problem: "The answer could not be checked.", Rules: err.Error()}
+}
+
+// brokenRules names the keywords of the schema that an answer breaks.
+func brokenRules(e *tools.ArgumentsError) string {
+	var rules []string
+	for _, p := range e.Problems {
+		if !slices.Contains(rules, p.Rule) {
+			rules = append(rules, p.Rule)
+		}
+	}
+	return strings.Join(rules, ", ")
 }
 
 // unfenced takes a code fence away that suppliers put around JSON.

@@ -84,6 +84,24 @@ func TestInvalidAnswerIsMendedOnce(t *testing.T) {
 	}
 }
 
+// The model is told what to mend, and where.
+func TestRepairNamesWhatIsWrong(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	told := ""
+	m.Model(func(turn gridtest.Turn) gridtest.Reply {
+		if turn.N == 0 {
+			return say(`{"refunded":"yes"}`)
+		}
+		told = turn.Last().Content
+		return say(`{"refunded":true,"why":"late"}`)
+	})
+	res, err := agent.Run[verdict](t.Context(), open(t, m, agent.Config{}), "go")
+	stands(t, res, err)
+	if err != nil || !strings.Contains(told, "/refunded") || !strings.Contains(told, "why") || strings.Contains(told, "Explain") {
+		t.Errorf("the model was told %q: %v", told, err)
+	}
+}
+
 // A model that calls a tool while it mends its answer is told that there is none.
 func TestCallsInARepairAreAnsweredAndNotRun(t *testing.T) {
 	m := newMarket(t, gridtest.Config{})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -296,7 +297,7 @@ func (r *run) verdict(ctx context.Context, err error) error {
 		}
 		return fail(string(StopCanceled), cause)
 	case StopInvalidOutput:
-		return fail(string(StopInvalidOutput), fmt.Errorf("%w: %s", ErrInvalidOutput, s.Reason))
+		return fail(string(StopInvalidOutput), fmt.Errorf("%w%s", ErrInvalidOutput, strings.TrimPrefix(s.Reason, wrongForm)))
 	case StopError:
 		class := "error"
 		if s.Failure != nil {

@@ -104,7 +104,7 @@ func (s State) verified(a answered) (State, []Op) {
 	}
 	if s.Repairs >= s.Limits.Repairs {
 		s.Answer = m
-		return s.stop(StopInvalidOutput, "the answer does not have the wanted form: "+a.out.Verify.Problem).close()
+		return s.stop(StopInvalidOutput, sentence(wrongForm, a.out.Verify.Rules)).close()
 	}
 	s.Repairs++
 	s.Turn++
@@ -112,6 +112,8 @@ func (s State) verified(a answered) (State, []Op) {
 		"\nAnswer again with the corrected JSON only."))
 	return s.ask()
 }
+
+const wrongForm = "the answer does not have the wanted form"
 
 // refused answers a model op that came back without an answer.
 func (s State) refused(op Op, r Refusal) (State, []Op) {
@@ -185,12 +187,12 @@ func (s State) rested(a answered) (State, []Op) {
 // allowance that was reserved from the start.
 func (s State) finish(why Stop, reason string) (State, []Op) {
 	s = s.stop(why, reason)
-	s = s.answerCalls("not run: " + reason)
+	s = s.answerCalls("not run: " + s.told())
 	s.Phase = phaseFinal
 	s.Turn++
 	s.Index = 0
 	s.Exclude = nil
-	s = s.add(say("Stop here: " + reason + ". No tool can be called any more. Answer now with what you have, briefly, and say what is missing."))
+	s = s.add(say("Stop here: " + s.told() + ". No tool can be called any more. Answer now with what you have, briefly, and say what is missing."))
 	return s.emit(Op{
 		Kind: OpModel, Name: s.Agent, Key: s.key(0), Issue: 1,
 		Model: &ModelIn{
@@ -198,6 +200,18 @@ func (s State) finish(why Stop, reason string) (State, []Op) {
 			MaxTokens: finalTokens, Wait: min(s.waitLeft(), finalGrace), Pin: s.Pin, Sticky: s.Sticky,
 		},
 	})
+}
+
+// told is the reason in words for the model: denials and errors name tenants and
+// hosts, which are none of its business.
+func (s State) told() string {
+	switch s.Stop {
+	case StopBudget:
+		return "the budget is used up"
+	case StopError:
+		return "the run failed"
+	}
+	return s.Reason
 }
 
 // finalDone ends a run at its limit: with the answer, else with the last text.
@@ -214,7 +228,7 @@ func (s State) finalDone(a answered) (State, []Op) {
 	}
 	s = s.add(*m)
 	for _, c := range m.Calls {
-		s = s.add(note(c.ID, "not run: "+s.Reason))
+		s = s.add(note(c.ID, "not run: "+s.told()))
 	}
 	if m.Text {
 		s.Answer, s.Final = m, true

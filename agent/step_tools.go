@@ -210,7 +210,7 @@ func (s State) close() (State, []Op) {
 	if s.Phase == phaseFinal && s.Answer == nil {
 		s = s.unsay()
 	}
-	missing := "not run: " + s.Reason
+	missing := "not run: " + s.told()
 	s = s.answerCalls(missing)
 	if s.Answer == nil && s.LastText != nil {
 		s.Answer = s.LastText
