@@ -304,20 +304,21 @@ func recordedResults(t *testing.T, chain []interaction) map[string]string {
 	for i := 1; i < len(chain); i++ {
 		var req struct {
 			Messages []struct {
-				Role       string
-				Name       string
-				Content    json.RawMessage
-				ToolCallID string `json:"tool_call_id"`
+				Role         string
+				Content      json.RawMessage
+				ToolCallID   string `json:"tool_call_id"`
+				ToolCalls    []any  `json:"tool_calls"`
+				FunctionCall any    `json:"function_call"`
 			}
 		}
 		if err := json.Unmarshal([]byte(chain[i].Request.Body), &req); err != nil {
 			t.Fatal(err)
 		}
-		// The results of step i-1 are the tool messages after the last assistant
-		// message.
+		// The results of the step before are the tool messages after the last
+		// message that made calls; a conversation may have gone on since.
 		last := -1
 		for j, m := range req.Messages {
-			if m.Role == "assistant" {
+			if len(m.ToolCalls) > 0 || m.FunctionCall != nil {
 				last = j
 			}
 		}
