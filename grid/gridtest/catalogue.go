@@ -35,8 +35,14 @@ type capabilitiesJSON struct {
 	ReasoningEffort   []string `json:"reasoning_effort"`
 }
 
-// serveModels lists all instruments. It asks for no key (A-03).
-func (m *Market) serveModels(w http.ResponseWriter) {
+// serveModels lists all instruments, by itself without a key (A-03).
+func (m *Market) serveModels(w http.ResponseWriter, r *http.Request, e *entry) {
+	if m.read.modelsKeyed {
+		if _, no := m.authorize(r, e); no != nil {
+			sendRefusal(w, 0, no, 0)
+			return
+		}
+	}
 	var list struct {
 		Object string      `json:"object"`
 		Data   []modelJSON `json:"data"`
@@ -75,7 +81,10 @@ func (m *Market) serveDiagnostics(w http.ResponseWriter, r *http.Request, e *ent
 		sendRefusal(w, 0, no, 0)
 		return
 	}
-	now := time.Now()
+	m.sendDiagnostics(w, "consumption", time.Now())
+}
+
+func (m *Market) sendDiagnostics(w http.ResponseWriter, service string, now time.Time) {
 	var report struct {
 		Data struct {
 			Status     string         `json:"status"`
@@ -85,9 +94,9 @@ func (m *Market) serveDiagnostics(w http.ResponseWriter, r *http.Request, e *ent
 			Summary    map[string]int `json:"summary"`
 		} `json:"data"`
 	}
-	report.Data.Service, report.Data.ServerTime = "consumption", stamp(now)
+	report.Data.Service, report.Data.ServerTime = service, stamp(now)
 	add := func(c checkJSON) { report.Data.Checks = append(report.Data.Checks, c) }
-	add(checkJSON{"api_key", "ok", "api_key_valid", "The key is an active Consumption key", ""})
+	add(checkJSON{"api_key", "ok", "api_key_valid", "The key is active", ""})
 
 	m.mu.Lock()
 	if m.credits > 0 {

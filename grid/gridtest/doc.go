@@ -56,4 +56,9 @@
 //   - A-14 a receipt is not wrapped in "data"; all keys of the account see it.
 //     A request that was not billed has the status error and the amount 0.
 //   - A-15 /v1/diagnostics checks the key, the credits and each balance.
+//   - A-16 the Trading API's consumption balances are in Units, its lists are
+//     in "data", /me says the account's mode, and system settings stand bare.
+//
+// [Questions] lists those that [Config.Profile] can read otherwise; what has to
+// hold whatever the platform does is tested under all [Profiles].
 package gridtest

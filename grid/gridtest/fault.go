@@ -135,7 +135,7 @@ func (f *armed) strikes(m *Market) bool {
 
 func (f *Fault) refusal() *refusal {
 	if f.Detail != "" {
-		return &refusal{f.Status, f.Detail}
+		return &refusal{status: f.Status, detail: f.Detail}
 	}
-	return &refusal{f.Status, http.StatusText(f.Status)}
+	return &refusal{status: f.Status, detail: http.StatusText(f.Status)}
 }

@@ -36,6 +36,13 @@ type Config struct {
 	// default they are billed in full.
 	CutUnbilled bool
 
+	// Profile says how the market behaves where the platform's behaviour is not
+	// documented; Redirect, Dry and CutUnbilled come before it where they are set.
+	Profile Profile
+
+	// Reload refills the credits from a card. Zero: it is off.
+	Reload Reload
+
 	// Latency passes before the first byte of each model answer.
 	Latency time.Duration
 
@@ -65,6 +72,13 @@ type TopUp struct {
 	Window time.Duration
 }
 
+// Reload is Auto-Reload: while the credits are below the threshold a request
+// makes the card pay the amount into them. All are nano-USD.
+type Reload struct {
+	Threshold, Amount int64
+	Limit             int64 // of all reloads together. Zero: none
+}
+
 // Redirect is where the first hop sends a request.
 type Redirect int
 
@@ -89,6 +103,7 @@ const (
 // there, and be reached by [Market.Transport].
 type Market struct {
 	config Config
+	read   readings
 	done   context.Context // ends with Close
 	end    context.CancelFunc
 	work   sync.WaitGroup // handlers and the server
@@ -100,6 +115,7 @@ type Market struct {
 	accounts map[string]*account
 	order    []string // instrument ids as configured
 	credits  int64
+	reloaded int64                  // nano-USD that the card paid so far
 	waiting  map[string]*dispatched // by redirect token
 	entries  []*entry
 	receipts map[string]*entry // by request id
@@ -129,6 +145,7 @@ func New(config Config) *Market {
 
 	m := &Market{
 		config:   config,
+		read:     config.readings(),
 		accounts: make(map[string]*account),
 		credits:  config.Credits,
 		waiting:  make(map[string]*dispatched),
@@ -149,6 +166,12 @@ func New(config Config) *Market {
 		a.set(1000 * tokensPerUnit)
 		m.accounts[in.ID] = a
 		m.order = append(m.order, in.ID)
+	}
+	if err := config.Profile.problem(); err != nil {
+		m.failLocked("config: %v", err)
+	}
+	if r := config.Reload; r.Threshold < 0 || r.Amount < 0 || r.Limit < 0 {
+		m.failLocked("config: reload: %+v: no amount may be negative", r)
 	}
 	for id, tokens := range config.Balance {
 		if a := m.accountLocked("config: balance", id); a != nil {
@@ -182,8 +205,9 @@ func (m *Market) NewKey(name string) string {
 	return m.newKeyLocked(name, false)
 }
 
-// TradingKey returns a key that may not ask for inference: the platform answers
-// it with 401.
+// TradingKey returns a key that signs requests to the Trading API, an Ed25519
+// seed in base64. It may not ask for inference: the platform answers that with
+// 401.
 func (m *Market) TradingKey() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -372,10 +396,15 @@ func (m *Market) secret(kind string, n int) string {
 
 // admit decides whether the balance lets a request pass; 0 means yes.
 func (m *Market) admitLocked(a *account, now time.Time) (status int, detail string) {
+	const noCredits = "USD credits are empty"
 	const empty = "Insufficient USD balance, or no token capacity available for this instrument"
 	const buying = "Balance replenishment in progress. Retry the request after a short delay."
 	a.advance(now, m.config.TopUp.Window)
+	defer m.reloadLocked() // behind the answer: the request that finds no credits is refused
 	if m.credits <= 0 {
+		if m.read.creditsNamed {
+			return http.StatusPaymentRequired, noCredits
+		}
 		return http.StatusPaymentRequired, empty
 	}
 	if a.balance() > 0 {
@@ -396,8 +425,18 @@ func (m *Market) admitLocked(a *account, now time.Time) (status int, detail stri
 		}
 		m.credits -= cost
 	}
-	if m.config.Dry == Dry402 || first && m.config.Dry == Dry402Then503 {
+	if m.read.dry == Dry402 || first && m.read.dry == Dry402Then503 {
 		return http.StatusPaymentRequired, empty
 	}
 	return http.StatusServiceUnavailable, buying
+}
+
+// reloadLocked lets the card pay, once, while the credits are too low.
+func (m *Market) reloadLocked() {
+	r := m.config.Reload
+	if r.Amount <= 0 || m.credits >= r.Threshold || r.Limit > 0 && m.reloaded+r.Amount > r.Limit {
+		return
+	}
+	m.credits = addSaturating(m.credits, r.Amount)
+	m.reloaded = addSaturating(m.reloaded, r.Amount)
 }

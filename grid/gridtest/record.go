@@ -28,7 +28,7 @@ type RequestRecord struct {
 	Lots                           []Draw
 
 	Conversation string      // as in Turn
-	Header       http.Header // without Authorization and x-api-key
+	Header       http.Header // without Authorization, x-api-key and signatures
 	Body         []byte      // as received
 }
 
@@ -63,6 +63,7 @@ func (m *Market) note(r *http.Request, hop int) *entry {
 	h := r.Header.Clone()
 	h.Del("Authorization")
 	h.Del("X-Api-Key")
+	h.Del("X-Thegrid-Signature")
 	e := &entry{RequestRecord: RequestRecord{Time: time.Now(), Hop: hop, Method: r.Method, Path: r.URL.Path, Header: h}}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -31,6 +31,9 @@ type dispatched struct {
 	body    []byte
 	fault   *Fault // that strikes at the second hop
 	expires time.Time
+
+	// requestID is set where it is known at the first hop already.
+	requestID string
 }
 
 func (m *Market) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -76,12 +79,16 @@ func (m *Market) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case tradingPath(r):
+		m.serveTrading(n, r)
+	case settingsPath(path):
+		m.serveSettings(n, r)
 	case hop == 1:
 		m.serveRouter(n, r, e)
 	case hop == 2:
 		m.serveSupplier(n, r, e)
 	case path == "/v1/models":
-		m.serveModels(n)
+		m.serveModels(n, r, e)
 	case path == "/v1/usage":
 		m.serveUsageList(n, r, e)
 	case path == "/v1/usage/summary":
@@ -100,7 +107,9 @@ func method(path string) string {
 	switch {
 	case path == chatPath, path == supplierPath:
 		return http.MethodPost
-	case path == "/v1/models", path == "/v1/diagnostics", path == "/v1/usage", strings.HasPrefix(path, "/v1/usage/"):
+	case path == "/v1/models", path == "/v1/diagnostics", path == "/v1/usage", strings.HasPrefix(path, "/v1/usage/"),
+		path == "/v1/me", path == "/v1/currency-trading-accounts", path == "/v1/consumption-accounts", path == "/v1/instruments",
+		settingsPath(path):
 		return http.MethodGet
 	}
 	return ""
@@ -165,13 +174,17 @@ func (m *Market) serveRouter(w http.ResponseWriter, r *http.Request, e *entry) {
 	}
 	turn.Key, turn.MaxTokens = k.name, asked.limit(in)
 
-	location, no, fault := m.dispatch(&dispatched{key: k, turn: turn, wire: asked, body: body})
+	d := &dispatched{key: k, turn: turn, wire: asked, body: body}
+	location, no, fault := m.dispatch(d)
 	if fault != nil && m.strikeBefore(w, 1, fault) {
 		return
 	}
 	if no != nil {
-		sendRefusal(w, 1, no, 0)
+		sendRefusal(w, 1, no, no.after)
 		return
+	}
+	if m.read.idOnBothHops {
+		w.Header().Set("X-Grid-Request-Id", d.requestID)
 	}
 	location = m.supplierURL(r) + "?token=" + location
 	w.Header().Set("Location", location)
@@ -193,8 +206,13 @@ func (m *Market) dispatch(d *dispatched) (token string, no *refusal, fault *Faul
 			return "", nil, fault
 		}
 	}
-	if status, detail := m.admitLocked(m.accounts[d.turn.Instrument], now); status != 0 {
-		return "", &refusal{status, detail}, nil
+	a := m.accounts[d.turn.Instrument]
+	if status, detail := m.admitLocked(a, now); status != 0 {
+		no := &refusal{status: status, detail: detail}
+		if m.read.dryRetryAfter && a.buy != nil {
+			no.after = a.buy.due.Sub(now)
+		}
+		return "", no, nil
 	}
 	d.fault = m.strikeLocked(2, d.turn.Instrument)
 	d.expires = now.Add(tokenLife)
@@ -208,6 +226,10 @@ func (m *Market) dispatch(d *dispatched) (token string, no *refusal, fault *Faul
 	m.ids++
 	token = m.hex("token", m.ids)
 	m.waiting[token] = d
+	if m.read.idOnBothHops {
+		m.ids++
+		d.requestID = "req_" + m.hex("request", m.ids)
+	}
 	return token, nil, nil
 }
 
@@ -216,7 +238,7 @@ func (m *Market) dispatch(d *dispatched) (token string, no *refusal, fault *Faul
 func (m *Market) strikeBefore(w http.ResponseWriter, hop int, f *Fault) bool {
 	switch f.Kind {
 	case Status:
-		sendRefusal(w, hop, f.refusal(), f.RetryAfter)
+		sendRefusal(w, m.envelope(hop), f.refusal(), f.RetryAfter)
 	case DropConnection:
 		panic(http.ErrAbortHandler)
 	case HTML:
@@ -255,7 +277,7 @@ func (m *Market) supplierURL(r *http.Request) string {
 		}
 	}
 	host := r.Host
-	if m.config.Redirect == OtherHost {
+	if m.read.otherHost {
 		host = otherHost(host)
 	}
 	return scheme + "://" + host + supplierPath

@@ -18,7 +18,7 @@ import (
 func (m *Market) serveSupplier(w *noting, r *http.Request, e *entry) {
 	body, no := readBody(r)
 	if no != nil {
-		sendRefusal(w, 2, no, 0)
+		sendRefusal(w, m.envelope(2), no, 0)
 		return
 	}
 	d := m.redeem(r.URL.Query().Get("token"))
@@ -26,30 +26,43 @@ func (m *Market) serveSupplier(w *noting, r *http.Request, e *entry) {
 	e.Body = body
 	if d == nil {
 		m.mu.Unlock()
-		sendRefusal(w, 2, refuse(http.StatusUnauthorized, "Invalid or expired token"), 0)
+		sendRefusal(w, m.envelope(2), refuse(http.StatusUnauthorized, "Invalid or expired token"), 0)
 		return
 	}
 	in := m.accounts[d.turn.Instrument].instrument
-	m.ids++
-	e.RequestID = "req_" + m.hex("request", m.ids)
+	if e.RequestID = d.requestID; e.RequestID == "" || m.receipts[e.RequestID] != nil {
+		m.ids++
+		e.RequestID = "req_" + m.hex("request", m.ids)
+	}
 	e.Key, e.keyID, e.Instrument, e.Conversation, e.serving = d.key.name, d.key.id, in.ID, d.turn.Conversation, in.ServingModel
 	e.failed = true // until there is an answer
 	m.receipts[e.RequestID] = e
 	m.mu.Unlock()
-	w.Header().Set("X-Grid-Request-Id", e.RequestID)
+	if !m.read.noID {
+		w.Header().Set("X-Grid-Request-Id", e.RequestID)
+	}
 
 	if !bytes.Equal(body, d.body) {
-		sendRefusal(w, 2, refuse(http.StatusBadRequest, "The body is not the one that was redirected: %d bytes instead of %d", len(body), len(d.body)), 0)
+		sendRefusal(w, m.envelope(2), refuse(http.StatusBadRequest, "The body is not the one that was redirected: %d bytes instead of %d", len(body), len(d.body)), 0)
 		return
 	}
 	m.mu.Lock()
 	e.Body = d.body // one copy is enough
 	m.mu.Unlock()
 	if no := checkTranscript(d.turn.Messages); no != nil {
-		sendRefusal(w, 2, no, 0)
+		sendRefusal(w, m.envelope(2), no, 0)
 		return
 	}
 	m.serveTurn(w, r, e, d, in)
+}
+
+// envelope is the hop whose form an error has: the supplier's behind the
+// redirect.
+func (m *Market) envelope(hop int) int {
+	if m.read.marketEnvelope {
+		return 1
+	}
+	return hop
 }
 
 // redeem takes a token, which is good for one use.
@@ -57,7 +70,9 @@ func (m *Market) redeem(token string) *dispatched {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d := m.waiting[token]
-	delete(m.waiting, token)
+	if !m.read.tokenAgain {
+		delete(m.waiting, token)
+	}
 	if d == nil || !time.Now().Before(d.expires) {
 		return nil
 	}
@@ -78,7 +93,7 @@ func (m *Market) serveTurn(w *noting, r *http.Request, e *entry, d *dispatched, 
 	turn.Header = e.Header.Clone()
 	reply, sent, no := m.reply(turn)
 	if no != nil {
-		sendRefusal(w, 2, no, 0)
+		sendRefusal(w, m.envelope(2), no, 0)
 		return
 	}
 	to := &delivery{sent: sent}
@@ -129,7 +144,7 @@ func (m *Market) conclude(e *entry, d *delivery) {
 	d.tell()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e.Billed && !d.whole && m.config.CutUnbilled {
+	if e.Billed && !d.whole && m.read.cutUnbilled {
 		m.dischargeLocked(e)
 	}
 	e.failed = !e.Billed

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // A Turn is one request to a model, decoded.
@@ -111,10 +112,11 @@ type wireCall struct {
 type refusal struct {
 	status int
 	detail string
+	after  time.Duration // of a Retry-After; zero: none
 }
 
 func refuse(status int, format string, args ...any) *refusal {
-	return &refusal{status, fmt.Sprintf(format, args...)}
+	return &refusal{status: status, detail: fmt.Sprintf(format, args...)}
 }
 
 // decodeTurn reads a request body. The rest of the checks need an instrument.

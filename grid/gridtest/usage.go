@@ -5,7 +5,6 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -120,7 +119,13 @@ func (m *Market) serveReceipt(w http.ResponseWriter, r *http.Request, e *entry, 
 		sendRefusal(w, 0, refuse(http.StatusNotFound, "Usage record not found"), 0)
 		return
 	}
-	sendJSON(w, http.StatusOK, receipt) // A-14: not wrapped in "data"
+	if m.read.receiptInData {
+		sendJSON(w, http.StatusOK, struct {
+			Data receiptJSON `json:"data"`
+		}{receipt})
+		return
+	}
+	sendJSON(w, http.StatusOK, receipt) // A-14
 }
 
 // receiptsLocked lists the receipts that a query asks for, oldest first.
@@ -155,23 +160,13 @@ func (m *Market) receiptsLocked(q map[string][]string, now time.Time) ([]receipt
 	return all, nil
 }
 
-// serveUsageList lists receipts, newest first; cursors are positions.
+// serveUsageList lists receipts, newest first.
 func (m *Market) serveUsageList(w http.ResponseWriter, r *http.Request, e *entry) {
 	if _, no := m.authorize(r, e); no != nil {
 		sendRefusal(w, 0, no, 0)
 		return
 	}
 	q := r.URL.Query()
-	no := func(text string) { sendRefusal(w, 0, refuse(http.StatusUnprocessableEntity, "%s", text), 0) }
-	limit, err := strconv.Atoi(cmp.Or(q.Get("limit"), "50"))
-	if err != nil || limit < 1 || limit > 100 {
-		no("limit must be between 1 and 100")
-		return
-	}
-	if q.Has("next") && q.Has("prev") {
-		no("next and prev exclude each other")
-		return
-	}
 	m.mu.Lock()
 	all, refused := m.receiptsLocked(q, time.Now())
 	m.mu.Unlock()
@@ -185,34 +180,10 @@ func (m *Market) serveUsageList(w http.ResponseWriter, r *http.Request, e *entry
 	case "total_tokens":
 		slices.SortStableFunc(all, func(a, b receiptJSON) int { return cmp.Compare(b.Usage.TotalTokens, a.Usage.TotalTokens) })
 	default:
-		no("order_by must be inserted_at or total_tokens")
+		sendRefusal(w, 0, refuse(http.StatusUnprocessableEntity, "order_by must be inserted_at or total_tokens"), 0)
 		return
 	}
-	start, err := strconv.Atoi(cmp.Or(q.Get("next"), q.Get("prev"), "0"))
-	if err != nil || start < 0 {
-		no("the cursor is not one of this list")
-		return
-	}
-	start = min(start, len(all))
-	end := min(start+limit, len(all))
-	var page struct {
-		Data   []receiptJSON `json:"data"`
-		Paging struct {
-			Next    *string `json:"next_cursor"`
-			Prev    *string `json:"prev_cursor"`
-			HasMore bool    `json:"has_more"`
-		} `json:"paging"`
-	}
-	page.Data = append([]receiptJSON{}, all[start:end]...)
-	if page.Paging.HasMore = end < len(all); page.Paging.HasMore {
-		next := strconv.Itoa(end)
-		page.Paging.Next = &next
-	}
-	if start > 0 {
-		prev := strconv.Itoa(max(start-limit, 0))
-		page.Paging.Prev = &prev
-	}
-	sendJSON(w, http.StatusOK, page)
+	sendPage(w, r, all)
 }
 
 type totalsJSON struct {
