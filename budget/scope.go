@@ -232,17 +232,6 @@ func foremost(scopes []Scope) Scope {
 }
 
 // joinScopes is the text of the scopes that one count is kept for.
-func joinScopes(scopes []Scope) string {
-	if len(scopes) == 1 {
-		return scopes[0].String()
-	}
-	parts := make([]string, len(scopes))
-	for i, s := range scopes {
-		parts[i] = s.String()
-	}
-	return strings.Join(parts, " and ")
-}
-
 const hexDigits = "0123456789ABCDEF"
 
 // escape makes a name one word. Everything outside printable ASCII is escaped too, so that no name can disturb a terminal
