@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,11 +191,11 @@ func TestHandleSaysWhenItIsMisused(t *testing.T) {
 func TestShutdownCancelsRunsAndWaitsForThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarket(t, gridtest.Config{})
-		tidied := false
+		var tidied atomic.Bool
 		tool := tools.New("look", "Look.", func(ctx context.Context, _ empty) (string, error) {
 			<-ctx.Done()
 			time.Sleep(time.Second)
-			tidied = true
+			tidied.Store(true)
 			return "", ctx.Err()
 		})
 		ask := tools.New("ask", "Ask.", func(context.Context, empty) (string, error) { return "", nil }, tools.NeedsApproval())
@@ -216,11 +217,11 @@ func TestShutdownCancelsRunsAndWaitsForThem(t *testing.T) {
 		time.Sleep(time.Second)
 		short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if err := a.Shutdown(short); !errors.Is(err, context.DeadlineExceeded) || tidied {
+		if err := a.Shutdown(short); !errors.Is(err, context.DeadlineExceeded) || tidied.Load() {
 			t.Errorf("Shutdown did not wait: %v", err)
 		}
-		if err := a.Shutdown(t.Context()); err != nil || !tidied {
-			t.Errorf("tidied %t: %v", tidied, err)
+		if err := a.Shutdown(t.Context()); err != nil || !tidied.Load() {
+			t.Errorf("tidied %t: %v", tidied.Load(), err)
 		}
 		if err := <-ended; !errors.Is(err, agent.ErrClosed) {
 			t.Errorf("the run ended with %v", err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	openai "github.com/sashabaranov/go-openai"
 
@@ -208,7 +209,7 @@ func TestOptionsThatMakeNoSenseAreRefusedAllAtOnce(t *testing.T) {
 
 // Two runs of the same input on the same market leave the same records.
 func TestIdenticalRunsLeaveIdenticalRecords(t *testing.T) {
-	record := func() string {
+	record := func(t *testing.T) string {
 		m := newMarket(t, gridtest.Config{Seed: 7})
 		m.Fault(gridtest.Fault{Kind: gridtest.Status, Status: 500, On: 2, RetryAfter: 0})
 		turns(m, calls(lookCall(), gridtest.Call("nowhere", "{}")), calls(lookCall()), say("no"), say(`{"refunded":true,"why":"late"}`))
@@ -219,7 +220,7 @@ func TestIdenticalRunsLeaveIdenticalRecords(t *testing.T) {
 		}
 		for i := range res.Steps {
 			s := &res.Steps[i]
-			s.PriceAge, s.Waited, s.RetryWait = 0, 0, 0
+			s.PriceAge, s.Waited, s.RetryWait = 0, 0, 0 // times
 			for j := range s.Attempts {
 				id := &s.Attempts[j].Reservation
 				parts := strings.Split(*id, "/")
@@ -229,7 +230,11 @@ func TestIdenticalRunsLeaveIdenticalRecords(t *testing.T) {
 		}
 		return fmt.Sprintf("%+v\n%+v", res.Steps, res.History())
 	}
-	if one, two := record(), record(); one != two {
-		t.Errorf("the records differ:\n%s\n%s", one, two)
+	var records []string
+	for range 2 {
+		synctest.Test(t, func(t *testing.T) { records = append(records, record(t)) })
+	}
+	if records[0] != records[1] {
+		t.Errorf("the records differ:\n%s\n%s", records[0], records[1])
 	}
 }
