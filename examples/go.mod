@@ -2,7 +2,12 @@ module github.com/gridloop/gridloop/examples
 
 go 1.26.0
 
-require github.com/gridloop/gridloop v0.0.0
+require (
+	github.com/gridloop/gridloop v0.0.0
+	github.com/gridloop/gridloop/tracing/runview v0.0.0
+	github.com/invopop/jsonschema v0.14.0
+	go.opentelemetry.io/otel/sdk v1.47.0
+)
 
 require (
 	github.com/bahlo/generic-list-go v0.2.0 // indirect
@@ -10,7 +15,7 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
-	github.com/invopop/jsonschema v0.14.0 // indirect
+	github.com/google/uuid v1.6.0 // indirect
 	github.com/pb33f/ordered-map/v2 v2.3.1 // indirect
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
 	github.com/sashabaranov/go-openai v1.43.0 // indirect
@@ -20,7 +25,11 @@ require (
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.yaml.in/yaml/v4 v4.0.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
 	golang.org/x/text v0.14.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
 )
 
 replace github.com/gridloop/gridloop => ../
+
+replace github.com/gridloop/gridloop/tracing/runview => ../tracing/runview

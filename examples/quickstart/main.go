@@ -5,6 +5,8 @@
 //
 //	go run ./examples/quickstart
 //	go run ./examples/quickstart -live   on the real market, with THEGRID_API_KEY, for at most $0.05
+//
+// Both runs are drawn in run.html; -trace names another file, or off.
 package main
 
 import (
@@ -21,6 +23,7 @@ import (
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/grid/gridtest"
+	"github.com/gridloop/gridloop/tracing"
 )
 
 //go:embed gridloop.yaml
@@ -41,21 +44,24 @@ type verdict struct {
 
 func main() {
 	live := flag.Bool("live", false, "spend on the real market, with THEGRID_API_KEY, up to the stated ceiling")
+	file := flag.String("trace", "run.html", "the page that shows both runs; off = none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *live); err != nil {
+	if err := run(ctx, *live, *file); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, live bool) error {
+func run(ctx context.Context, live bool, file string) (err error) {
 	var market *gridtest.Market
 	cfg := grid.Config{}
 	caps := []budget.Cap{}
+	content := tracing.ContentSpan // prompts and results here are made up; elsewhere they are somebody's
 	switch {
 	case live:
+		content = tracing.ContentFromEnv
 		fmt.Printf("On the real market, for at most $0.%02d and %d requests, one at a time.\n", liveCents, liveRequests)
 		caps = append(caps,
 			budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: liveCents * 10_000_000, Per: budget.Lifetime()},
@@ -69,6 +75,12 @@ func run(ctx context.Context, live bool) error {
 		defer market.Close()
 		cfg = grid.Config{APIKey: market.Key(), BaseURL: market.BaseURL(), HTTPClient: &http.Client{Transport: market.Transport()}}
 	}
+	t := newTrace(file, content)
+	defer func() {
+		if werr := t.write(context.WithoutCancel(ctx)); err == nil {
+			err = werr
+		}
+	}()
 	client, err := grid.New(cfg)
 	if err != nil {
 		return err
@@ -82,22 +94,22 @@ func run(ctx context.Context, live bool) error {
 	defer ledger.Shutdown(ctx)
 
 	s, b := newShop(), &bill{}
-	if err := refundDesk(ctx, client, ledger, s, b); err != nil {
+	if err := refundDesk(ctx, client, ledger, t.Tracing, s, b); err != nil {
 		return err
 	}
-	if err := runaway(ctx, client, ledger, s, b); err != nil {
+	if err := runaway(ctx, client, ledger, t.Tracing, s, b); err != nil {
 		return err
 	}
 	return b.compare(market)
 }
 
 // refundDesk is an ordinary run.
-func refundDesk(ctx context.Context, client *grid.Client, ledger *budget.Ledger, s *shop, b *bill) error {
+func refundDesk(ctx context.Context, client *grid.Client, ledger *budget.Ledger, t *tracing.Tracing, s *shop, b *bill) error {
 	desk, err := agent.New(agent.Config{
 		Name:         "refund-desk",
 		Instructions: "You handle complaints of a lamp shop. Look the order up, read the policy, refund what it says, then report.",
 		File:         "gridloop.yaml", FS: files,
-		Market: client, Ledger: ledger,
+		Market: client, Ledger: ledger, Tracing: t,
 		Tools: s.refundTools(),
 	})
 	if err != nil {
@@ -119,11 +131,11 @@ func refundDesk(ctx context.Context, client *grid.Client, ledger *budget.Ledger,
 }
 
 // runaway is a run that would never end by itself.
-func runaway(ctx context.Context, client *grid.Client, ledger *budget.Ledger, s *shop, b *bill) error {
+func runaway(ctx context.Context, client *grid.Client, ledger *budget.Ledger, t *tracing.Tracing, s *shop, b *bill) error {
 	researcher, err := agent.New(agent.Config{
 		Name:         "researcher",
 		Instructions: "You search the shop's notes until you are sure.",
-		Market:       client, Ledger: ledger,
+		Market:       client, Ledger: ledger, Tracing: t,
 		Tools: s.searchTools(),
 	})
 	if err != nil {
