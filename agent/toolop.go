@@ -52,7 +52,7 @@ func (r *run) tool(ctx context.Context, op Op) Outcome {
 		Tags: s.Labels.Tags, Approver: approver, Step: in.Step, Index: in.Index, Issue: op.Issue,
 	})
 	callCtx := ctx
-	if op.Left > 0 {
+	if op.Left > 0 && op.Left < t.Timeout() { // else the tool's own limit comes first
 		var cancel context.CancelFunc
 		callCtx, cancel = context.WithTimeoutCause(ctx, op.Left, errOverTime)
 		defer cancel()
