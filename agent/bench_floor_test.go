@@ -47,6 +47,7 @@ func (f *floor) run(ctx context.Context, task string, show func(step int, text s
 		{Role: openai.ChatMessageRoleUser, Content: task},
 	}
 	for step := range f.steps {
+		//lint:ignore SA1019 it is the field that the market takes
 		req := openai.ChatCompletionRequest{Model: f.model, Messages: messages, Tools: f.tools, MaxTokens: 4096}
 		m, err := f.ask(ctx, req, step, show)
 		if err != nil {
