@@ -12,6 +12,8 @@ var (
 	errJSON    = errors.New("the answer is not JSON")
 	errHTML    = errors.New("the answer is an HTML page: a proxy or a wrong address may have sent it")
 	errNothing = errors.New("the answer is empty")
+	errForeign = errors.New("the answer is neither JSON nor a stream of events")
+	errTooMany = errors.New("the answer has more calls or fields than any model writes")
 )
 
 // form is what an answer's bytes turned out to be. Headers are not trusted for it:
@@ -68,6 +70,8 @@ func (a *answer) feed(b []byte) error {
 	switch a.form {
 	case formJSON:
 		a.raw = append(a.raw, b...)
+	case formHTML:
+		return errHTML // nothing further in it is of interest
 	case formEvents:
 		return a.events.feed(b)
 	}
@@ -100,6 +104,9 @@ func (a *answer) event(name string, data []byte) (bool, error) {
 		return true, errFault
 	}
 	text, reasoning := a.assembly.add(p)
+	if a.over {
+		return true, errTooMany
+	}
 	if a.first == 0 && p.speaks() {
 		a.first = max(time.Since(a.start), 1)
 	}
@@ -149,6 +156,9 @@ func (a *answer) conclude(cut bool) error {
 		return err
 	}
 	if !a.complete() {
+		if !a.events.known && !cut {
+			return errForeign
+		}
 		return ErrCut
 	}
 	if a.choices == 0 {
@@ -170,6 +180,9 @@ func (a *answer) concludeJSON(cut bool) error {
 	if p.failure != nil || p.choices == 0 && p.oddError {
 		a.fail(p, raw)
 		return errFault
+	}
+	if a.over {
+		return errTooMany
 	}
 	if p.choices == 0 {
 		return ErrNoChoices

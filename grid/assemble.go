@@ -20,7 +20,15 @@ type assembly struct {
 	usage                   []byte
 	choices                 int
 	done                    bool // [DONE] was read
+	over                    bool // more came than maxCalls or maxFields
 }
+
+// maxCalls and maxFields bound what one message may hold. Each new one is looked for
+// among those before it.
+const (
+	maxCalls  = 4096
+	maxFields = 1024
+)
 
 // slot gathers one tool call.
 type slot struct {
@@ -52,6 +60,10 @@ func (a *assembly) add(p *piece) (text, reasoning string) {
 	}
 	a.choices += p.choices
 	if !p.chosen {
+		return "", ""
+	}
+	if len(a.slots)+len(p.calls) > maxCalls || len(a.extra)+len(p.extra) > maxFields {
+		a.over = true
 		return "", ""
 	}
 	// A chunk that holds a message beside its deltas repeats what was said; one that
@@ -209,6 +221,10 @@ func (a *assembly) addCall(c *callPiece, whole bool) {
 		s.typ = unquoted(c.typ)
 	}
 	s.args = appendText(s.args, c.funcArgs)
+	if len(s.extra)+len(c.extra) > maxFields {
+		a.over = true
+		return
+	}
 	for _, f := range c.extra {
 		s.extra = gather(s.extra, f)
 	}

@@ -371,7 +371,8 @@ func (k *call) response(ans *answer, v *Verdict) *Response {
 func (c *Client) drain(res *http.Response, ans *answer) error {
 	buf := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buf)
-	if n := res.ContentLength; n > 0 && n <= c.limit && n > int64(cap(ans.raw)) {
+	// An announced length is trusted as far as it costs little to be wrong.
+	if n := min(res.ContentLength, 1<<20, c.limit); n > int64(cap(ans.raw)) {
 		ans.raw = make([]byte, 0, n)
 	}
 	for {

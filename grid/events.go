@@ -12,14 +12,19 @@ type events struct {
 	pending []byte // data lines that are not yet an object
 	name    string // the event field of the current event
 	begun   bool
+	known   bool // a line was one of an event stream
 	lines   int
 	// emit tells whether data was understood; partial data is offered again with the
 	// next line joined to it.
 	emit func(event string, data []byte) (understood bool, err error)
 }
 
-// maxJoined bounds how many data lines one event may have.
-const maxJoined = 1000
+// maxJoined and maxJoinedBytes bound the data lines of one event, which is read again
+// with each further line.
+const (
+	maxJoined      = 1000
+	maxJoinedBytes = 1 << 20
+)
 
 func (e *events) feed(b []byte) error {
 	for {
@@ -84,6 +89,7 @@ func (e *events) line(line []byte) error {
 	}
 	switch line[0] {
 	case ':':
+		e.known = true
 		return nil
 	case '{': // an object without the field's name, as some proxies report errors
 		return e.data(line)
@@ -91,8 +97,10 @@ func (e *events) line(line []byte) error {
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	switch string(name) {
 	case "data":
+		e.known = true
 		return e.data(bytes.TrimSpace(value))
 	case "event":
+		e.known = true
 		e.name = string(bytes.TrimSpace(value))
 	}
 	return nil
@@ -100,7 +108,7 @@ func (e *events) line(line []byte) error {
 
 func (e *events) data(data []byte) error {
 	if len(e.pending) > 0 {
-		if e.lines++; e.lines > maxJoined {
+		if e.lines++; e.lines > maxJoined || len(e.pending)+len(data) > maxJoinedBytes {
 			return errChunk
 		}
 		e.pending = append(append(e.pending, '\n'), data...)

@@ -427,28 +427,3 @@ func TestCutStreamKeepsWhatArrived(t *testing.T) {
 		t.Errorf("%+v (%v)", cut, err)
 	}
 }
-
-type endless struct{}
-
-func (endless) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = 'x'
-	}
-	return len(b), nil
-}
-
-func TestGigabyteAnswersAreBounded(t *testing.T) {
-	for _, start := range []string{`{"choices":[{"message":{"content":"`, "data: ", "<html>", ": comment ", "   \n"} {
-		c := client(t, "https://market.test", func(cfg *grid.Config) {
-			cfg.MaxResponseBytes = 1 << 20
-			cfg.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 200, Header: http.Header{}, Request: r,
-					Body: io.NopCloser(io.MultiReader(strings.NewReader(start), endless{}))}, nil
-			})}
-		})
-		_, err := c.Chat(t.Context(), ask("hi"))
-		if !errors.Is(err, grid.ErrTooLarge) {
-			t.Errorf("%q: %v", start, err)
-		}
-	}
-}
