@@ -172,7 +172,7 @@ func (r *run) left(caps []budget.CapState) {
 
 func (r *run) crossed(cs []budget.Crossing) {
 	for _, x := range cs {
-		r.emit(CapCrossed{Cap: x.Cap, Percent: x.Percent})
+		emit(r, CapCrossed{Cap: x.Cap, Percent: x.Percent})
 	}
 }
 
@@ -182,7 +182,7 @@ func (c *modelCall) denied(ctx context.Context, err error) {
 	if !errors.As(err, &d) {
 		return
 	}
-	c.r.emit(BudgetDenied{Step: c.in.Step, Instrument: c.instrument.ID, Kind: string(d.Kind()), Detail: d.Error()})
+	emit(c.r, BudgetDenied{Step: c.in.Step, Instrument: c.instrument.ID, Kind: string(d.Kind()), Detail: d.Error()})
 	for _, v := range d.Violations {
 		c.r.a.tracing.Denied(ctx, tracing.Denial{Instrument: c.instrument.ID, Step: c.in.Step, Kind: string(v.Kind), Cap: v.Cap,
 			Scope: v.Scope.Kind, Meter: string(v.Meter), Limit: v.Limit, Requested: v.Requested})

@@ -151,7 +151,7 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 	if !c.price.At.IsZero() {
 		rec.PriceAge = time.Since(c.price.At)
 	}
-	r.emit(Routed{Step: in.Step, Instrument: d.Instrument, Reason: d.Reason, Why: d.Why, Requested: d.Requested, LeftNanoUSD: r.leftNanoUSD})
+	emit(r, Routed{Step: in.Step, Instrument: d.Instrument, Reason: d.Reason, Why: d.Why, Requested: d.Requested, LeftNanoUSD: r.leftNanoUSD})
 	r.a.tracing.RouteDecision(ctx, c.routing(d))
 	return d, nil
 }
@@ -210,14 +210,14 @@ func (r *run) shows(in *ModelIn) bool { return r.events != nil && !in.Schema }
 func (c *modelCall) delta(d grid.Delta) {
 	if d.Discard {
 		if c.text {
-			c.r.emit(TextDiscarded{Step: c.in.Step})
+			emit(c.r, TextDiscarded{Step: c.in.Step})
 		}
 		c.text = false
 		return
 	}
 	if d.Text != "" {
 		c.text = true
-		c.r.emit(TextDelta{Step: c.in.Step, Text: d.Text})
+		c.r.events.say(c.in.Step, d.Text)
 	}
 }
 
@@ -232,12 +232,12 @@ func (c *modelCall) notice(n grid.Notice) {
 			c.dry = time.Now()
 			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: c.dry, Tries: n.Attempt})
 		}
-		r.emit(TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay})
+		emit(r, TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay})
 	case grid.NoticeTopUpEnd:
 		c.endTopUp(!c.stillDry, n.Attempt)
-		r.emit(TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: !c.stillDry})
+		emit(r, TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: !c.stillDry})
 	case grid.NoticeRetry:
-		r.emit(Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
+		emit(r, Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
 		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, ErrorType: statusOr(n.Status, string(n.Class)), Delay: n.Delay})
 	}
 }
@@ -265,11 +265,11 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 		c.rec.Model, c.rec.FinishReason, c.rec.Streamed = resp.Model, resp.FinishReason, resp.Streamed
 		c.rec.Waited, c.rec.RetryWait = resp.Waited, resp.RetryWait
 	}
-	var ge *grid.Error
-	if errors.As(err, &ge) {
+	ge, failed := errors.AsType[*grid.Error](err)
+	if failed {
 		c.rec.Waited = ge.Waited
 	}
-	var later *grid.TryLaterError
+	later, isLater := errors.AsType[*grid.TryLaterError](err)
 	o.Waited = c.rec.Waited
 	c.rec.LeftNanoUSD, c.rec.LeftPercent = r.leftNanoUSD, r.leftPercent
 	switch {
@@ -286,13 +286,13 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 		o.OverTime = true
 	case ctx.Err() != nil:
 		o.Canceled = true
-	case errors.As(err, &later):
+	case isLater:
 		r.blame(err)
 		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: later.After, Detail: c.instrument.ID + " is dry and is being topped up"}
 	case errors.Is(err, grid.ErrDry):
 		r.blame(err)
 		after := time.Second
-		if ge != nil {
+		if failed {
 			after = max(after, ge.RetryAfter)
 		}
 		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: after, Detail: c.instrument.ID + " stayed dry for longer than the run may wait"}
@@ -302,7 +302,7 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 	}
 	out.Record = c.rec
 	if len(c.rec.Attempts) > 0 || out.Message != nil {
-		r.emit(StepDone{Record: c.rec})
+		emit(r, StepDone{Record: c.rec})
 	}
 	return o
 }

@@ -8,6 +8,9 @@ import "sync"
 type queue struct {
 	mu     sync.Mutex
 	events []Event
+	step   int           // of text
+	text   []byte        // the delta that stands behind events
+	read   []Event       // the batch that the reader had last
 	ready  chan struct{} // holds one token while events or the end are there
 	ended  bool
 	left   bool // the reader is gone
@@ -21,15 +24,31 @@ func (q *queue) push(e Event) {
 	if q.left || q.ended {
 		return
 	}
-	if d, ok := e.(TextDelta); ok && len(q.events) > 0 {
-		if last, ok := q.events[len(q.events)-1].(TextDelta); ok && last.Step == d.Step {
-			last.Text += d.Text
-			q.events[len(q.events)-1] = last
-			return
-		}
-	}
+	q.settle()
 	q.events = append(q.events, e)
 	q.wake()
+}
+
+// say pushes a TextDelta.
+func (q *queue) say(step int, text string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.left || q.ended {
+		return
+	}
+	if q.step != step {
+		q.settle()
+	}
+	q.step, q.text = step, append(q.text, text...)
+	q.wake()
+}
+
+// settle makes one event of the deltas that came last.
+func (q *queue) settle() {
+	if len(q.text) > 0 {
+		q.events = append(q.events, TextDelta{Step: q.step, Text: string(q.text)})
+		q.text = q.text[:0]
+	}
 }
 
 func (q *queue) end() {
@@ -42,7 +61,7 @@ func (q *queue) end() {
 func (q *queue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.left, q.events = true, nil
+	q.left, q.events, q.text = true, nil, nil
 }
 
 func (q *queue) wake() {
@@ -52,13 +71,16 @@ func (q *queue) wake() {
 	}
 }
 
-// next waits for events; false means that no more will come.
+// next waits for events; false means that no more will come. They are the
+// reader's until it asks again.
 func (q *queue) next() ([]Event, bool) {
 	for {
 		q.mu.Lock()
+		q.settle()
 		if len(q.events) > 0 {
-			events := q.events
-			q.events = nil
+			clear(q.read)
+			q.events, q.read = q.read[:0], q.events
+			events := q.read
 			q.mu.Unlock()
 			return events, true
 		}

@@ -215,7 +215,9 @@ func (r *run) remember(ref MessageRef, m grid.Message) {
 	r.mu.Unlock()
 }
 
-func (r *run) emit(e Event) {
+// emit tells the reader of the run, if there is one. It takes the event's own type,
+// so that an event that nobody reads costs nothing.
+func emit[E Event](r *run, e E) {
 	if r.events != nil {
 		r.events.push(e)
 	}
@@ -225,7 +227,7 @@ func (r *run) emit(e Event) {
 func (r *run) warn(step int, text string) {
 	if !r.warned[text] {
 		r.warned[text] = true
-		r.emit(Warning{Step: step, Text: text})
+		emit(r, Warning{Step: step, Text: text})
 	}
 }
 

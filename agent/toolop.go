@@ -36,11 +36,11 @@ func (r *run) tool(ctx context.Context, op Op) Outcome {
 	case t.AsksApproval() && t.Check(args) == nil:
 		// Calls that cannot run anyway are not worth a person's time.
 		if needed, err := t.Approval(ctx, args); needed || err != nil {
-			r.emit(ToolAsked{Step: in.Step, Call: PendingCall{Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Step: in.Step}})
+			emit(r, ToolAsked{Step: in.Step, Call: PendingCall{Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Step: in.Step}})
 			return Outcome{Tool: &ToolOut{Ask: true}}
 		}
 	}
-	r.emit(ToolStarted{Step: in.Step, Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Parallel: in.Parallel})
+	emit(r, ToolStarted{Step: in.Step, Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Parallel: in.Parallel})
 	s := &r.state
 	start := time.Now()
 	ctx, span := r.a.tracing.Tool(ctx, tracing.ToolStart{
@@ -75,7 +75,7 @@ func (r *run) answer(ctx context.Context, op Op, call grid.ToolCall, took time.D
 		out.Status = string(tools.StatusError)
 	}
 	out.Message = &ref
-	r.emit(ToolFinished{Step: op.Tool.Step, Key: op.Key, ID: call.ID, Name: call.Name, Status: out.Status,
+	emit(r, ToolFinished{Step: op.Tool.Step, Key: op.Key, ID: call.ID, Name: call.Name, Status: out.Status,
 		Content: res.Content, Duration: took, Abandoned: res.Abandoned})
 	return Outcome{Tool: out}
 }

@@ -1,0 +1,38 @@
+package agent
+
+import (
+	"reflect"
+	"testing"
+)
+
+func TestDeltasMergeUntilTheReaderAsks(t *testing.T) {
+	q := newQueue()
+	read := func(want ...Event) {
+		t.Helper()
+		got, ok := q.next()
+		if !ok || !reflect.DeepEqual(got, want) {
+			t.Fatalf("read %#v, %v; want %#v", got, ok, want)
+		}
+	}
+	q.say(1, "a")
+	q.say(1, "b")
+	q.push(Warning{Step: 1})
+	q.say(1, "c")
+	q.say(2, "d")
+	read(TextDelta{1, "ab"}, Warning{Step: 1}, TextDelta{1, "c"}, TextDelta{2, "d"})
+	q.say(2, "e")
+	batch, _ := q.next()
+	q.say(2, "f") // while the reader still has its batch
+	q.push(Warning{Step: 2})
+	if !reflect.DeepEqual(batch, []Event{TextDelta{2, "e"}}) {
+		t.Fatalf("what was read became %#v", batch)
+	}
+	read(TextDelta{2, "f"}, Warning{Step: 2})
+	q.say(3, "g")
+	q.end()
+	q.say(3, "late")
+	read(TextDelta{3, "g"})
+	if got, ok := q.next(); ok {
+		t.Fatalf("after the end there was %#v", got)
+	}
+}
