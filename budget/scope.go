@@ -231,7 +231,6 @@ func foremost(scopes []Scope) Scope {
 	return scopes[0]
 }
 
-// joinScopes is the text of the scopes that one count is kept for.
 const hexDigits = "0123456789ABCDEF"
 
 // escape makes a name one word. Everything outside printable ASCII is escaped too, so that no name can disturb a terminal
