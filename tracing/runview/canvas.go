@@ -54,11 +54,14 @@ func (c *canvas) textEnd(x, y float64, f face, tone, s string) {
 	c.element("text", s, "class", strings.TrimSpace(f.class+" "+tone), "x", number(x), "y", number(y), "text-anchor", "end")
 }
 
+const gap = 3 // between texts
+
 // place draws a text at the first of some places where it is between x0 and x1 and free of others. It says whether there was one.
 func (c *canvas) place(y, x0, x1 float64, f face, tone, s string, at ...float64) bool {
 	w := f.width(s)
 	for _, x := range at {
 		b := f.box(x, y, s)
+		b.x0, b.x1 = b.x0-gap, b.x1+gap
 		if s == "" || x < x0 || x+w > x1 || c.covered(b) {
 			continue
 		}
@@ -79,7 +82,7 @@ func (c *canvas) covered(b box) bool {
 
 func (c *canvas) rect(class string, x, y, w, h, radius float64, more ...string) {
 	r := ""
-	if radius > 0 {
+	if radius = min(radius, w/3); radius > 0.2 {
 		r = number(radius)
 	}
 	c.leaf("rect", append([]string{"class", class, "x", number(x), "y", number(y), "width", number(max(w, 0)), "height", number(h), "rx", r}, more...)...)

@@ -23,14 +23,14 @@ type chart struct {
 
 const (
 	margin     = 16
-	axisLeft   = 228
 	axisHeight = 30
+	labelRoom  = 52 // behind the last bar
 	indent     = 14
 )
 
 // newChart lays out some steps of a run. Room is left for total, which says how it ended.
-func newChart(r *run, pieces []piece, width float64) *chart {
-	c := &chart{canvas: &canvas{}, run: r, rows: rowsOf(r, pieces, 0), width: width, left: axisLeft}
+func newChart(r *run, pieces []piece, width, left float64) *chart {
+	c := &chart{canvas: &canvas{}, run: r, rows: rowsOf(r, pieces, 0), width: width, left: left}
 	var steps []*step
 	for _, p := range pieces {
 		if p.one != nil {
@@ -39,15 +39,18 @@ func newChart(r *run, pieces []piece, width float64) *chart {
 		steps = append(steps, p.folded...)
 	}
 	from, to := window(steps)
-	if len(steps) == 0 {
+	switch {
+	case len(steps) == 0:
 		from, to = r.start, r.end
+	case steps[0] == r.steps[0] && r.start.Before(from):
+		from = r.start
 	}
 	for _, row := range c.rows {
 		c.caps = c.caps || row.of.left >= 0
 	}
 	c.columns()
-	c.decimals = decimals(r.costs())
-	c.scale = newScale(r.start, from, to, c.left, c.right-8, squeezed(pieces), waitsOf(steps))
+	c.decimals = decimals(r.costs()...)
+	c.scale = newScale(r.start, from, to, c.left, c.right-labelRoom, squeezed(pieces), waitsOf(steps))
 	return c
 }
 
@@ -105,7 +108,7 @@ func (c *chart) draw(y float64) {
 func (c *chart) axis(y float64) {
 	c.taken = c.taken[:0]
 	base := y + 19
-	c.textEnd(52, base, tinyFace, "dim", "step")
+	c.textEnd(54, base, tinyFace, "dim", "step")
 	c.text(64, base, tinyFace, "dim", "instrument, and why")
 	c.textEnd(c.tokens, base, tinyFace, "dim", "tokens in → out")
 	c.textEnd(c.cost, base, tinyFace, "dim", "cost")
@@ -126,10 +129,15 @@ func (c *chart) axis(y float64) {
 		for _, x := range []float64{p.x0, p.x1} {
 			c.path("tear", zigzag(x, c.top, c.bottom))
 		}
-		label := "… " + duration(p.to.Sub(p.from)) + " …"
-		c.place(base, c.left-4, c.right, tinyFace, "dim", label, (p.x0+p.x1-tinyFace.width(label))/2)
+		c.breakLabel(p, base)
 	}
 	c.line("rule", 1, c.top, c.width-1, c.top)
+}
+
+// breakLabel says how much time a break stands for, if it is wide enough.
+func (c *canvas) breakLabel(p part, y float64) {
+	label := "… " + duration(p.to.Sub(p.from)) + " …"
+	c.place(y, p.x0, p.x1, tinyFace, "dim", label, (p.x0+p.x1-tinyFace.width(label))/2)
 }
 
 // zigzag is a line downwards that looks torn.
@@ -147,6 +155,7 @@ func zigzag(x, y0, y1 float64) string {
 
 func (c *chart) drawRow(row *row, y float64, rest []*row) {
 	h := row.height()
+	c.WriteByte('\n') // a line of text for each line of the picture: pictures are compared, too
 	c.hover("row", row.title())
 	c.rect("hit", 1, y, c.width-2, h, 0)
 	for d := 1; d <= row.depth; d++ {
@@ -154,10 +163,16 @@ func (c *chart) drawRow(row *row, y float64, rest []*row) {
 		c.line("guide", x, y, x, y+h)
 	}
 	x := 64 + float64(row.depth)*indent
-	if row.number != "" {
-		if row.depth == 0 {
-			c.textEnd(52, y+18, bodyFace, "dim", row.number)
+	if row.depth == 0 {
+		base := 18.0
+		if h <= 20 {
+			base = 14
 		}
+		f := bodyFace
+		if row.kind == foldRow {
+			f, base = noteFace, 14
+		}
+		c.textEnd(54, y+base, f, "dim", f.fit(row.number, 50))
 	}
 	switch row.kind {
 	case callRow:
@@ -225,8 +240,7 @@ func (c *chart) call(row *row, x, y float64) {
 	c.close("g")
 	c.waits(k, y+top, thick)
 	c.attempts(k, y+top, thick)
-	if k.first > 0 && k.failed == "" && k.start.Add(k.first).Before(k.end) {
-		at := c.scale.x(k.start.Add(k.first))
+	if at := c.scale.x(k.start.Add(k.first)); k.first > 0 && k.failed == "" && at > x0+4 && at < x1-4 {
 		c.line("first", at, y+top+2.5, at, y+top+thick-2.5)
 	}
 	c.flags(k, y+12)
@@ -314,34 +328,50 @@ func (k *call) waiting(from, to time.Time) bool {
 	return slices.ContainsFunc(k.waits, func(w wait) bool { return w.start.Before(to) && from.Before(w.end) })
 }
 
-// flags writes above the bar what went wrong, one flag for attempts of the same kind that follow each other.
+// flags writes above the bar what went wrong: one flag for attempts that failed alike, and one for all that a wait was for.
 func (c *chart) flags(k *call, y float64) {
 	waits := k.waits
 	for i := 0; i < len(k.attempts); {
-		a := k.attempts[i]
-		j := i + 1
-		if a.failed == "" {
-			i = j
+		if k.attempts[i].failed == "" {
+			i++
 			continue
 		}
-		for j < len(k.attempts) && k.attempts[j].failed != "" && k.attempts[j].word() == a.word() {
+		j, tone := i+1, "bad"
+		for j < len(k.attempts) && k.attempts[j].failed != "" && k.attempts[j].word() == k.attempts[i].word() {
 			j++
 		}
-		label := a.word()
-		if j-i > 1 {
-			label += " ×" + count(int64(j-i))
-		}
-		tone := "bad"
+		after := ""
 		if len(waits) > 0 && (j == len(k.attempts) || waits[0].start.Before(k.attempts[j].start)) {
-			label += ", " + waits[0].label()
-			waits, tone = waits[1:], "late"
+			for j < len(k.attempts) && k.attempts[j].failed != "" && k.attempts[j].start.Before(waits[0].end) {
+				j++
+			}
+			after, tone = ", "+waits[0].label(), "late"
+			waits = waits[1:]
 		}
-		c.flag(y, c.scale.x(a.start), label, tone)
+		c.flag(y, c.scale.x(k.attempts[i].start), failures(k.attempts[i:j])+after, tone)
 		i = j
 	}
 	for _, w := range waits {
 		c.flag(y, c.scale.x(w.start), w.label(), "late")
 	}
+}
+
+// failures names how attempts failed, those of one kind that follow each other once.
+func failures(attempts []tried) string {
+	var words []string
+	for i := 0; i < len(attempts); {
+		j := i + 1
+		for j < len(attempts) && attempts[j].word() == attempts[i].word() {
+			j++
+		}
+		word := attempts[i].word()
+		if j-i > 1 {
+			word += " ×" + count(int64(j-i))
+		}
+		words = append(words, word)
+		i = j
+	}
+	return strings.Join(words, ", ")
 }
 
 func (w wait) label() string { return w.word() + " after " + duration(w.end.Sub(w.start)) }
@@ -460,7 +490,7 @@ func (r *run) label() string {
 
 func (c *chart) folded(row *row, x, y float64) {
 	s := sum(row.steps)
-	c.text(x+18, y+15, noteFace, "", noteFace.fit(count(int64(len(row.steps)))+" more steps", c.left-x-30))
+	c.text(x+18, y+14, noteFace, "", noteFace.fit(count(int64(len(row.steps)))+" more steps", c.left-x-30))
 	c.text(x+18, y+28, noteFace, "dim", noteFace.fit(mixOf(row.steps), c.left-x-30))
 	var calls, tools lastDrawn
 	for _, step := range row.steps {

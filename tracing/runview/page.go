@@ -34,7 +34,7 @@ func page(title string, runs []*run, dropped int) string {
 	for i, r := range runs {
 		d.number[r] = i + 1
 	}
-	sheet := style(pageLooks...) + pageShapes
+	sheet := pageShapes + style(pageLooks...) // colours last: they complete what the shapes begin
 	d.WriteString("<!DOCTYPE html>\n")
 	d.open("html", "lang", "en")
 	d.open("head")
@@ -80,7 +80,7 @@ func (d *document) heading(title string, runs []*run, dropped int) {
 				words = append(words, count(n)+" "+state(s).String())
 			}
 		}
-		words = append(words, money(cost, decimals([]int64{cost})), plural(tokens, "token", "tokens"))
+		words = append(words, amount(cost), plural(tokens, "token", "tokens"))
 	}
 	d.element("p", strings.Join(words, " · "), "class", "dim")
 	if dropped > 0 {
@@ -107,7 +107,7 @@ func (d *document) index(runs []*run) {
 	d.open("nav")
 	d.open("table")
 	d.open("thead")
-	d.cells("th", "", "run", "ended", "began", "took", "steps", "tokens", "cost")
+	d.columns("", "run", "ended", "began", "took>", "steps>", "tokens>", "cost>")
 	d.close("thead")
 	d.open("tbody")
 	for _, r := range runs {
@@ -132,10 +132,15 @@ func (d *document) index(runs []*run) {
 	d.close("nav")
 }
 
-func (d *document) cells(tag string, texts ...string) {
+// columns heads a table; names that end in > stand to the right, as their numbers do.
+func (d *document) columns(names ...string) {
 	d.open("tr")
-	for _, s := range texts {
-		d.element(tag, s)
+	for _, name := range names {
+		class := ""
+		if bare, numeric := strings.CutSuffix(name, ">"); numeric {
+			name, class = bare, "n"
+		}
+		d.element("th", name, "class", class)
 	}
 	d.close("tr")
 }
@@ -149,6 +154,7 @@ func (d *document) mark(s state) {
 }
 
 func (d *document) section(r *run) {
+	d.WriteByte('\n')
 	d.open("section", "id", "run-"+strconv.Itoa(d.number[r]))
 	d.open("h2")
 	d.mark(r.state())
@@ -196,20 +202,24 @@ func (d *document) tiles(r *run) {
 		d.close("dd")
 		d.close("div")
 	}
-	var t troubles
+	failures := 0
 	for _, s := range r.steps {
-		t = t.plus(s.troubles())
+		for _, t := range s.tools {
+			if t.failed != "" {
+				failures++
+			}
+		}
 	}
 	source := "estimated"
 	if r.receipts && r.cost > 0 {
 		source = "by receipts"
 	}
 	if all, _ := r.totals(); all != r.cost {
-		source = money(all, decimals([]int64{all})) + " with its agents"
+		source = amount(all) + " with its agents"
 	}
-	tile("cost", money(r.cost, decimals([]int64{r.cost})), source)
+	tile("cost", amount(r.cost), source)
 	if r.left >= 0 {
-		tile("cap left", money(r.left, decimals([]int64{r.left})), "")
+		tile("cap left", amount(r.left), "")
 	}
 	tile("tokens", count(r.input+r.output), count(r.input)+" in, "+count(r.output)+" out")
 	retries := ""
@@ -218,8 +228,8 @@ func (d *document) tiles(r *run) {
 	}
 	tile("model calls", count(r.modelCalls), retries)
 	failed := ""
-	if t.failedTools > 0 {
-		failed = count(int64(t.failedTools)) + " failed"
+	if failures > 0 {
+		failed = count(int64(failures)) + " failed"
 	}
 	tile("tool calls", count(r.toolCalls), failed)
 	waited := ""
@@ -272,7 +282,7 @@ func (d *document) part(r *run, steps []*step, shown bool) {
 	from, to := window(steps)
 	s := sum(steps)
 	d.element("b", "Steps "+count(first)+"–"+count(last))
-	d.element("span", strings.Join([]string{duration(to.Sub(from)), money(s.cost, decimals([]int64{s.cost})), plural(s.tools, "tool call", "tool calls"), mixOf(steps)}, " · "))
+	d.element("span", strings.Join([]string{duration(to.Sub(from)), amount(s.cost), plural(s.tools, "tool call", "tool calls"), mixOf(steps)}, " · "))
 	var t troubles
 	for _, step := range steps {
 		t = t.plus(step.troubles())
@@ -291,7 +301,7 @@ func (d *document) figure(r *run, steps []*step, end bool) {
 	for i, s := range steps {
 		pieces[i].one = s
 	}
-	c := newChart(r, pieces, pageWidth)
+	c := newChart(r, pieces, pageWidth, 262)
 	height := 0.0
 	if len(steps) > 0 {
 		height = c.height()

@@ -7,13 +7,13 @@ import (
 
 const (
 	pictureWidth = 960 // of an SVG that stands alone
-	mostSteps    = 20  // in it, before they are folded
+	mostSteps    = 14  // in it, before they are folded
 	endHeight    = 46
 )
 
 // picture draws one run as an SVG document of its own.
 func picture(r *run) string {
-	c := newChart(r, fold(r.steps, mostSteps), pictureWidth)
+	c := newChart(r, fold(r.steps, mostSteps), pictureWidth, 228)
 	const head = 62
 	legend := r.legend()
 	height := head + c.height() + endHeight + 30

@@ -21,6 +21,7 @@ type recorder struct {
 	*tracing.Tracing
 	exporter *Exporter
 	start    time.Time
+	agent    string
 }
 
 func newRecorder(t testing.TB, e *Exporter, c tracing.Config) *recorder {
@@ -35,7 +36,7 @@ func newRecorder(t testing.TB, e *Exporter, c tracing.Config) *recorder {
 	if c.Content == tracing.ContentFromEnv {
 		c.Content = tracing.ContentNone
 	}
-	return &recorder{Tracing: tracing.New(c), exporter: e, start: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
+	return &recorder{Tracing: tracing.New(c), exporter: e, agent: "desk", start: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
 }
 
 // ids counts, so that a recording is always the same.
@@ -85,7 +86,7 @@ func (r *recorder) call(ctx context.Context, m model) {
 		m.kind = "tools"
 	}
 	start := tracing.ChatStart{
-		Start: r.at(m.from), Agent: "desk", Instrument: m.instrument, Family: m.family, Tier: m.tier, Step: m.step, Kind: m.kind, Final: m.final,
+		Start: r.at(m.from), Agent: r.agent, Instrument: m.instrument, Family: m.family, Tier: m.tier, Step: m.step, Kind: m.kind, Final: m.final,
 		Route: m.route, ServerAddress: "api.thegrid.ai", ServerPort: 443, ReservedNanoUSD: m.cost * 5, Stream: m.first > 0,
 	}
 	if m.asked != "" {
@@ -143,7 +144,7 @@ type use struct {
 }
 
 func (r *recorder) tool(ctx context.Context, u use) {
-	start := tracing.ToolStart{Start: r.at(u.from), Agent: "desk", Name: u.name, Step: u.step, Index: u.index, Parallel: u.parallel, Approval: u.approval, CallID: "call"}
+	start := tracing.ToolStart{Start: r.at(u.from), Agent: r.agent, Name: u.name, Step: u.step, Index: u.index, Parallel: u.parallel, Approval: u.approval, CallID: "call"}
 	if u.asked != "" {
 		start.Arguments = func() string { return u.asked }
 	}

@@ -3,6 +3,7 @@ package runview
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -67,14 +68,20 @@ func fold(steps []*step, most int) []piece {
 		for i := range steps {
 			keep[i] = i < first || i >= len(steps)-last
 		}
-		for i, left := first, most-first-last; i < len(steps)-last && left > 0; i++ {
-			if steps[i].troubles().any() {
-				keep[i] = true
-				left--
-			}
+		for _, i := range worst(steps[first:len(steps)-last], most-first-last) {
+			keep[first+i] = true
 		}
-		for i := 1; i+1 < len(steps); i++ {
-			keep[i] = keep[i] || keep[i-1] && keep[i+1]
+		for i := 0; i < len(steps); i++ { // what saves no room is not worth folding
+			end := i
+			for end < len(steps) && !keep[end] {
+				end++
+			}
+			if end-i <= 4 {
+				for ; i < end; i++ {
+					keep[i] = true
+				}
+			}
+			i = end
 		}
 	}
 	var out []piece
@@ -91,6 +98,26 @@ func fold(steps []*step, most int) []piece {
 	return out
 }
 
+// worst gives the places of those steps that a reader would look for first.
+func worst(steps []*step, most int) []int {
+	weight := func(i int) int {
+		t := steps[i].troubles()
+		w := 8*t.notes + 4*t.failedCalls + 2*t.failedTools + t.refused
+		if t.waited > 0 {
+			w += 6
+		}
+		return w
+	}
+	var places []int
+	for i := range steps {
+		if weight(i) > 0 {
+			places = append(places, i)
+		}
+	}
+	slices.SortStableFunc(places, func(a, b int) int { return cmp.Compare(weight(b), weight(a)) })
+	return places[:min(len(places), most)]
+}
+
 const (
 	mostSubSteps = 12 // of a run inside of another, before they are folded
 	mostTools    = 10 // of one step
@@ -104,7 +131,7 @@ func rowsOf(r *run, pieces []piece, depth int) []*row {
 		from := len(out)
 		if p.one == nil {
 			first, last := p.folded[0].index, p.folded[len(p.folded)-1].index
-			out = append(out, &row{kind: foldRow, depth: depth, of: r, number: count(first) + "–" + count(last), steps: p.folded})
+			out = append(out, &row{kind: foldRow, depth: depth, of: r, number: strconv.FormatInt(first, 10) + "–" + strconv.FormatInt(last, 10), steps: p.folded})
 		} else {
 			out = append(out, rowsOfStep(r, p.one, depth)...)
 		}
@@ -122,7 +149,7 @@ func rowsOfStep(r *run, s *step, depth int) []*row {
 	add := func(row *row) {
 		row.depth, row.of = depth, r
 		if len(out) == 0 {
-			row.number = count(s.index)
+			row.number = strconv.FormatInt(s.index, 10)
 		}
 		out = append(out, row)
 	}

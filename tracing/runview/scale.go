@@ -44,7 +44,7 @@ func newScale(origin, from, to time.Time, x0, x1 float64, always, waits []interv
 	}
 	width := float64(breakWidth)
 	if n := float64(len(cuts)); n > 0 {
-		width = min(width, room/2/n)
+		width = min(width, room*0.4/n)
 	}
 	linear := to.Sub(from)
 	for _, c := range cuts {

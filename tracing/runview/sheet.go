@@ -18,8 +18,8 @@ figure{margin:0;overflow-x:auto}figure svg{display:block}
 summary{cursor:pointer;padding:8px 18px;font-size:13px}summary b{margin-right:10px;font-weight:600}summary em{font-style:normal;margin-left:10px}
 details.part,details.words,details.sub{border-top:1px solid}details.sub>figure{margin-left:0}
 .scroll{overflow-x:auto;padding:0 18px 14px}
-table{border-collapse:collapse;font-size:12.5px;width:100%}th,td{text-align:left;padding:4px 14px 4px 0;border-bottom:1px solid;vertical-align:top;white-space:nowrap}
-th{font-weight:600;font-size:11.5px}td.n{text-align:right}td.inner{padding-left:16px}
+table{border-collapse:collapse;font-size:12.5px;width:100%}th,td{text-align:left;padding:4px 18px 4px 0;border-bottom:1px solid;vertical-align:top;white-space:nowrap}
+th{font-weight:600;font-size:11.5px}td.n,th.n{text-align:right}td.inner{padding-left:16px}
 td details summary{padding:0;font-size:11.5px}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;padding:8px;border-radius:6px;font:11.5px/1.45 ui-monospace,"SF Mono",Menlo,Consolas,monospace;max-width:640px;max-height:320px;overflow:auto}
 nav{overflow-x:auto}
 `

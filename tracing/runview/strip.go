@@ -32,17 +32,16 @@ func strip(r *run, parts [][]*step, width float64) string {
 			c.rect("gap", p.x0, 18, p.x1-p.x0, base-18, 0)
 			c.path("tear", zigzag(p.x0, 18, base))
 			c.path("tear", zigzag(p.x1, 18, base))
-			label := "… " + duration(p.to.Sub(p.from)) + " …"
-			c.place(13, stripLeft, right, tinyFace, "dim", label, (p.x0+p.x1-tinyFace.width(label))/2)
+			c.breakLabel(p, 13)
 		}
 	}
 	c.stripBars(r, scale, calls, tools)
 	c.stripCost(r, scale, spent, base)
 	c.line("rule", stripLeft, base, right, base)
-	c.text(right+8, base-2, flagFace, "", money(r.cost, decimals([]int64{r.cost})))
+	c.text(right+8, base-2, flagFace, "", amount(r.cost))
 	if r.left >= 0 {
 		c.text(right+8, calls+11, tinyFace, "dim", "cap left")
-		c.text(right+8, calls+24, flagFace, "", money(r.left, decimals([]int64{r.left})))
+		c.text(right+8, calls+24, flagFace, "", amount(r.left))
 	}
 	for _, part := range parts {
 		x := scale.x(part[0].start)

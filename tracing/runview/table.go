@@ -1,8 +1,6 @@
 package runview
 
-import (
-	"strings"
-)
+import "strings"
 
 // table says in words what the charts draw, for readers who cannot see them and for copying. Recorded content stands here.
 func (d *document) table(r *run) {
@@ -11,7 +9,7 @@ func (d *document) table(r *run) {
 	d.open("div", "class", "scroll")
 	d.open("table")
 	d.open("thead")
-	d.cells("th", "step", "what", "why", "attempts", "began", "took", "in", "cached", "out", "cost", "cap left")
+	d.columns("step>", "what", "why", "attempts", "began>", "took>", "in>", "cached>", "out>", "cost>", "cap left>")
 	d.close("thead")
 	d.open("tbody")
 	for _, s := range r.steps {
@@ -27,6 +25,9 @@ func (d *document) table(r *run) {
 		for _, t := range s.tools {
 			d.toolCells(r, s, t)
 		}
+		for _, sub := range s.subs() {
+			d.subCells(r, s, sub)
+		}
 	}
 	d.close("tbody")
 	d.close("table")
@@ -35,6 +36,7 @@ func (d *document) table(r *run) {
 }
 
 func (d *document) callCells(r *run, s *step, c *call) {
+	d.WriteByte('\n')
 	d.open("tr")
 	d.element("td", count(s.index), "class", "n")
 	d.open("td")
@@ -76,6 +78,7 @@ func (d *document) callCells(r *run, s *step, c *call) {
 }
 
 func (d *document) toolCells(r *run, s *step, t *tool) {
+	d.WriteByte('\n')
 	d.open("tr")
 	d.element("td", count(s.index), "class", "n")
 	d.open("td", "class", "inner")
@@ -98,6 +101,20 @@ func (d *document) toolCells(r *run, s *step, t *tool) {
 	d.element("td", duration(t.start.Sub(r.start)), "class", "n")
 	d.element("td", duration(t.end.Sub(t.start)), "class", "n")
 	d.element("td", "", "colspan", "5")
+	d.close("tr")
+}
+
+func (d *document) subCells(r *run, s *step, sub *run) {
+	cost, tokens := sub.totals()
+	d.open("tr")
+	d.element("td", count(s.index), "class", "n")
+	d.element("td", "agent "+fit(sub.label(), 40, 1, false), "class", "inner")
+	d.element("td", sub.stopped(), "colspan", "2")
+	d.element("td", duration(sub.start.Sub(r.start)), "class", "n")
+	d.element("td", duration(sub.end.Sub(sub.start)), "class", "n")
+	d.element("td", plural(tokens, "token", "tokens"), "class", "n", "colspan", "3")
+	d.element("td", exact(cost), "class", "n")
+	d.element("td", "")
 	d.close("tr")
 }
 

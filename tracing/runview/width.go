@@ -18,6 +18,8 @@ func runeWidth(r rune, widths *[95]uint8) float64 {
 		return float64(widths[r-' ']) / 100
 	case r == '·':
 		return 0.38
+	case r == '–':
+		return 0.56
 	case r == '×' || r == '→':
 		return 0.84
 	case r == '…':

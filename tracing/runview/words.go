@@ -11,8 +11,10 @@ import (
 // span of time in words that are short and never two units apart from the truth.
 func duration(d time.Duration) string {
 	switch {
-	case d < 0:
+	case d <= 0:
 		return "0 ms"
+	case d < 100*time.Microsecond:
+		return "<0.1 ms"
 	case d < 10*time.Millisecond:
 		return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + " ms"
 	case d < 999500*time.Microsecond:
@@ -84,7 +86,7 @@ func money(nano int64, decimals int) string {
 }
 
 // decimals is how many a column of costs needs so that its smallest says something.
-func decimals(costs []int64) int {
+func decimals(costs ...int64) int {
 	var smallest, largest int64
 	for _, c := range costs {
 		if c > 0 && (smallest == 0 || c < smallest) {
@@ -101,6 +103,9 @@ func decimals(costs []int64) int {
 	}
 	return d
 }
+
+// amount writes nano-USD in three digits or more.
+func amount(nano int64) string { return money(nano, min(6, decimals(nano/10))) }
 
 // plural counts things.
 func plural(n int64, one, many string) string {
@@ -198,15 +203,15 @@ func denial(e event) string {
 	if kind := textOf(e.values, "gridloop.budget.kind"); kind != "" {
 		s += ": " + strings.ReplaceAll(kind, "_", " ")
 	}
-	amount := count
+	value := count
 	unit := " " + cmp.Or(textOf(e.values, "gridloop.budget.unit"), "units")
 	if unit == " money" {
-		amount, unit = exact, ""
+		value, unit = exact, ""
 	}
 	if asked := intOf(e.values, "gridloop.budget.requested"); asked > 0 {
-		s += ", wanted " + amount(asked) + unit
+		s += ", wanted " + value(asked) + unit
 		if limit := intOf(e.values, "gridloop.budget.limit"); limit > 0 {
-			s += " of " + amount(limit) + unit
+			s += ", limit " + value(limit) + unit
 		}
 	}
 	return s
