@@ -88,6 +88,8 @@ type listed struct {
 	lots   []seenPrice
 	live   seenPrice
 	liveOK bool
+	// listed tells that the market's last list had it, gone that an earlier one did.
+	listed, gone bool
 }
 
 type seenPrice struct {
@@ -178,34 +180,18 @@ func (c *Catalogue) Put(in Instrument) error {
 // where it names them, and its live price. An instrument that was not there is added.
 // The operator's ceiling and the other settings stay.
 func (c *Catalogue) ObserveModel(m Model, at time.Time) {
-	if (Instrument{ID: m.ID}).check() != nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := c.byID[m.ID]
-	if l == nil {
-		l = &listed{Instrument: Instrument{ID: m.ID}}
-		for _, tier := range []string{"standard", "prime", "max"} {
-			if family, ok := strings.CutSuffix(m.ID, "-"+tier); ok && slices.Contains([]string{"text", "code", "agent"}, family) {
-				l.Family, l.Tier = family, tier
-			}
-		}
-		c.order = append(c.order, m.ID)
-		c.byID[m.ID] = l
-	}
-	for _, n := range []struct {
-		to *int64
-		v  int64
-	}{{&l.Context, m.Context}, {&l.MaxInput, m.MaxInput}, {&l.MaxOutput, m.MaxOutput}} {
-		if n.v > 0 {
-			*n.to = n.v
+	c.observe(m, at)
+}
+
+// newcomer is an instrument that only the market's list knows.
+func newcomer(m Model) Instrument {
+	in := Instrument{ID: m.ID, Status: m.Status, Context: m.Context, MaxInput: m.MaxInput, MaxOutput: m.MaxOutput}
+	for _, tier := range []string{"standard", "prime", "max"} {
+		if family, ok := strings.CutSuffix(m.ID, "-"+tier); ok && slices.Contains([]string{"text", "code", "agent"}, family) {
+			in.Family, in.Tier = family, tier
 		}
 	}
-	if m.Status != "" {
-		l.Status = m.Status
-	}
-	if m.PriceNanoUSDPerUnit > 0 {
-		l.live, l.liveOK = seenPrice{m.PriceNanoUSDPerUnit, at}, true
-	}
+	return in
 }

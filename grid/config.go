@@ -46,6 +46,9 @@ type Config struct {
 	Retry         Retry
 	// Catalogue is shared, not copied; nil means DefaultCatalogue.
 	Catalogue *Catalogue
+	// OnChange is told what a Refresh changed in the catalogue, on the goroutine that
+	// refreshes: new and vanished instruments, status, limits, live prices. nil for nobody.
+	OnChange func([]Change)
 	// MaxResponseBytes bounds an answer; 0 means 64 MiB.
 	MaxResponseBytes int64
 	// MaxHops bounds the redirects that one attempt follows; 0 means 3.
@@ -64,6 +67,7 @@ type settings struct {
 	doer      openai.HTTPDoer
 	transport *http.Transport // our own, else nil
 	hosts     map[string]bool
+	onChange  func([]Change)
 }
 
 func (c Config) settle() (settings, error) {
@@ -107,6 +111,7 @@ func (c Config) settle() (settings, error) {
 		s.base = u
 		s.chat = u.JoinPath("chat", "completions")
 	}
+	s.onChange = c.OnChange
 	s.hosts = make(map[string]bool, len(c.RedirectHosts))
 	for _, h := range c.RedirectHosts {
 		if h == "" || strings.ContainsAny(h, "/?#@ *") {

@@ -45,6 +45,8 @@ type Error struct {
 	cause error // scrubbed
 	kind  error // one of the sentinels, nil if none fits
 	api   *openai.APIError
+	// advice takes the place of what the class alone would say.
+	advice string
 }
 
 func (e *Error) Error() string {
@@ -76,6 +78,9 @@ func (e *Error) Error() string {
 
 // hint is the next step.
 func (e *Error) hint() string {
+	if e.advice != "" {
+		return e.advice
+	}
 	switch e.Class {
 	case ClassAuth:
 		if e.Hop >= 2 {

@@ -5,19 +5,32 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 )
 
-// get reads a JSON object from the market, with the same retries as Chat. Reading costs
-// nothing, so a failure that leaves doubt is simply tried again.
+// source is what is read from the market, below the client's base URL.
+type source struct {
+	path  []string
+	query url.Values
+	// sign, unless nil, puts its own proof into the header in place of the key.
+	sign func(h http.Header, method, path string)
+}
+
 func (c *Client) get(ctx context.Context, path ...string) ([]byte, error) {
+	return c.fetch(ctx, source{path: path})
+}
+
+// fetch reads a JSON value from the market, with the same retries as Chat. Reading costs
+// nothing, so a failure that leaves doubt is simply tried again.
+func (c *Client) fetch(ctx context.Context, from source) ([]byte, error) {
 	if !c.enter() {
 		return nil, &Error{Class: ClassClosed, kind: ErrClosed}
 	}
 	defer c.leave()
 	k := call{client: c, req: &Request{}, began: time.Now()}
 	for {
-		b, out := k.getOnce(ctx, path)
+		b, out := k.getOnce(ctx, from)
 		if out.err == nil {
 			return b, nil
 		}
@@ -35,13 +48,19 @@ func (c *Client) get(ctx context.Context, path ...string) ([]byte, error) {
 	}
 }
 
-func (k *call) getOnce(ctx context.Context, path []string) (b []byte, out outcome) {
+func (k *call) getOnce(ctx context.Context, from source) (b []byte, out outcome) {
 	c := k.client
 	k.attempts++
 	h := make(http.Header, 5)
 	c.header(h, false)
 	delete(h, "Content-Type")
-	x := exchange{client: c, method: http.MethodGet, first: c.base.JoinPath(path...), header: h}
+	first := c.base.JoinPath(from.path...)
+	first.RawQuery = from.query.Encode()
+	if from.sign != nil {
+		delete(h, "Authorization")
+		from.sign(h, http.MethodGet, first.EscapedPath()) // anew each time: a signature ages
+	}
+	x := exchange{client: c, method: http.MethodGet, first: first, header: h}
 	var v Verdict
 	err := x.run(ctx)
 	v.Hops, v.RequestID = x.hops, x.requestID

@@ -98,15 +98,15 @@ func money(raw json.RawMessage, scale int) (int64, bool) {
 	return decimal(string(raw), scale)
 }
 
-// Refresh brings the catalogue up to date with the market's list.
+// Refresh brings the catalogue up to date with the market's list, and tells
+// Config.OnChange what that changed.
 func (c *Client) Refresh(ctx context.Context) error {
 	models, err := c.Models(ctx)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	for _, m := range models {
-		c.catalogue.ObserveModel(m, now)
+	if changes := c.catalogue.observeList(models, time.Now()); len(changes) > 0 && c.onChange != nil {
+		c.onChange(changes)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package grid
 import (
 	"math"
 	"math/bits"
+	"strings"
 	"time"
 )
 
@@ -94,6 +95,29 @@ func (c *Catalogue) Price(id string) Price {
 // decimal reads a decimal number without a float: v x 10^scale, rounded up, and at
 // most MaxInt64. It refuses what is negative, empty or not a number.
 func decimal(v string, scale int) (int64, bool) {
+	n, more, ok := scaled(v, scale)
+	if more && n < math.MaxInt64 {
+		n++
+	}
+	return n, ok
+}
+
+// signedDecimal reads what an account has, which may be a debt: rounded down, so that
+// nobody counts on what is not there.
+func signedDecimal(v string, scale int) (int64, bool) {
+	if debt, ok := strings.CutPrefix(v, "-"); ok {
+		if strings.HasPrefix(debt, "+") {
+			return 0, false
+		}
+		n, ok := decimal(debt, scale)
+		return -n, ok
+	}
+	n, _, ok := scaled(v, scale)
+	return n, ok
+}
+
+// scaled is v x 10^scale without its fraction; more tells that there was one.
+func scaled(v string, scale int) (_ int64, more, ok bool) {
 	var hi, n uint64
 	digits, point, exp, i := 0, -1, 0, 0
 	up, full := false, false
@@ -110,13 +134,13 @@ func decimal(v string, scale int) (int64, bool) {
 			break
 		}
 		if ch < '0' || ch > '9' {
-			return 0, false
+			return 0, false, false
 		}
 		digits++
 	}
 	mantissa := v[:i]
 	if digits == 0 {
-		return 0, false
+		return 0, false, false
 	}
 	if i < len(v) {
 		i++
@@ -128,11 +152,11 @@ func decimal(v string, scale int) (int64, bool) {
 			i++
 		}
 		if i == len(v) || len(v)-i > 4 {
-			return 0, false
+			return 0, false, false
 		}
 		for ; i < len(v); i++ {
 			if v[i] < '0' || v[i] > '9' {
-				return 0, false
+				return 0, false, false
 			}
 			exp = exp*10 + int(v[i]-'0')
 		}
@@ -165,16 +189,25 @@ func decimal(v string, scale int) (int64, bool) {
 		seen++
 	}
 	if zero {
-		return 0, true
+		return 0, false, true
 	}
 	for ; seen < keep && !full; seen++ {
 		push(0)
 	}
 	if full {
-		return math.MaxInt64, true
+		return math.MaxInt64, false, true
 	}
-	if up && n < math.MaxInt64 {
-		n++
+	return int64(n), up, true
+}
+
+// plus adds amounts of money or tokens without wrapping.
+func plus(a, b int64) int64 {
+	switch sum := a + b; {
+	case a > 0 && b > 0 && sum < 0:
+		return math.MaxInt64
+	case a < 0 && b < 0 && sum >= 0:
+		return math.MinInt64
+	default:
+		return sum
 	}
-	return int64(n), true
 }
