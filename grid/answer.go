@@ -197,5 +197,16 @@ func truncated(raw []byte) bool {
 	return s.bad && s.i >= len(raw) && raw[len(raw)-1] != '}'
 }
 
+// deliverWhole gives somebody who watches what came in one piece though a stream was
+// asked for.
+func (a *answer) deliverWhole(m *Message) {
+	if a.deliver == nil || a.form != formJSON {
+		return
+	}
+	if d := (Delta{Text: m.Text(), Reasoning: m.Reasoning()}); d.Text != "" || d.Reasoning != "" {
+		a.deliver(d)
+	}
+}
+
 // stop tells that nothing more is to be read for.
 func (a *answer) stop() bool { return a.done }

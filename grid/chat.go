@@ -21,6 +21,7 @@ func (c *Client) Chat(ctx context.Context, req *Request) (*Response, error) {
 	}
 	defer c.leave()
 	k := call{client: c, req: req, began: time.Now()}
+	k.stream = req.Stream
 	if err := k.prepare(); err != nil {
 		return nil, err
 	}
@@ -39,6 +40,7 @@ type call struct {
 	req        *Request
 	instrument Instrument
 	maxTokens  int
+	stream     bool // is asked for; see streams
 	shape      body // ends where the digits of max_tokens go
 	began      time.Time
 
@@ -101,7 +103,7 @@ func (k *call) prepare() error {
 	if b, err = req.Params.append(b); err != nil {
 		return k.fail(ClassCaller, err)
 	}
-	if req.Stream {
+	if k.stream {
 		b = append(b, `,"stream":true,"stream_options":{"include_usage":true}`...)
 	}
 	field := k.instrument.TokenField
@@ -162,6 +164,7 @@ func (k *call) run(ctx context.Context) (*Response, *Error) {
 		if err := ctx.Err(); err != nil {
 			return nil, k.interrupted(ctx)
 		}
+		k.streams()
 		out := k.attempt(ctx)
 		if out.err == nil {
 			return out.res, nil
@@ -199,7 +202,7 @@ func (k *call) attempt(ctx context.Context) (out outcome) {
 	a := &Attempt{
 		Instrument: req.Instrument, Number: k.attempts + 1, Resend: k.attempts,
 		MessageBytes: int(k.shape.size) + 1, MaxTokens: k.maxTokens, Header: make(http.Header, 8),
-		Stream: req.Stream, Start: time.Now(), URL: c.chat.String(),
+		Stream: k.stream, Start: time.Now(), URL: c.chat.String(),
 	}
 	for name, v := range req.Header {
 		a.Header[http.CanonicalHeaderKey(name)] = v
@@ -349,8 +352,12 @@ func (k *call) read(ctx context.Context, res *http.Response, a *Attempt, v *Verd
 		c.markDry(k.req.Instrument, false)
 		out.res = k.response(ans, v)
 		v.Billed, v.Class = BilledYes, ""
+		ans.deliverWhole(&out.res.Message)
 	} else {
 		k.unreadable(ctx, err, ans, v, out)
+	}
+	if k.stream && ctx.Err() == nil {
+		c.cuts.note(k.req.Instrument, v.Class == ClassCut, &c.retry)
 	}
 	// Only what was read to its end goes back: a panic above leaves it to the collector.
 	ans.events, ans.deliver = events{}, nil

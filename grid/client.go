@@ -25,6 +25,8 @@ type Client struct {
 	buffers sync.Pool // *[]byte, for reading
 	answers sync.Pool // *answer
 
+	cuts cutLog
+
 	mu     sync.Mutex
 	dry    map[string]time.Time // when an instrument last answered 402
 	calls  int

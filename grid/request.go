@@ -26,7 +26,8 @@ type Request struct {
 	// MaxTokens bounds what the model may write, reasoning included. 0 means
 	// DefaultMaxTokens; more than the instrument can is lowered to what it can.
 	MaxTokens int
-	// Stream asks for the answer piece by piece.
+	// Stream asks for the answer piece by piece. An answer that comes whole in spite of
+	// it is delivered as one Delta.
 	Stream bool
 	// OnDelta is called with each piece of a stream, on the goroutine that called Chat.
 	OnDelta func(Delta)
@@ -73,6 +74,9 @@ const (
 	NoticeTopUpEnd NoticeKind = "topup_end"
 	// NoticeRetry: the attempt failed; Chat waits Delay and asks again.
 	NoticeRetry NoticeKind = "retry"
+	// NoticeNoStream: a stream was asked for, but the instrument broke too many off
+	// (Retry.StreamCuts): the answer will come in one piece, delivered as one Delta.
+	NoticeNoStream NoticeKind = "no_stream"
 	// NoticeDiscard: delivered text is void, see Delta.Discard.
 	NoticeDiscard NoticeKind = "discard"
 )

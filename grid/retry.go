@@ -9,6 +9,12 @@ type Retry struct {
 	MaxAmbiguous int // of them after a request that left and was not answered: 2
 	MaxCut       int // of them after an answer that broke off: 2
 
+	// An instrument that broke StreamCuts, 3, of its last StreamCalls, 10 (64 at most),
+	// streams off is asked without streaming for StreamPause, 10 min. StreamCuts < 0 is
+	// never.
+	StreamCuts, StreamCalls int
+	StreamPause             time.Duration
+
 	Base   time.Duration // first delay: 1 s
 	Factor float64       // by which it grows: 2
 	Cap    time.Duration // and up to: 30 s, before jitter
@@ -33,6 +39,11 @@ func (r Retry) withDefaults() Retry {
 	r.Max = orCount(r.Max, 4)
 	r.MaxAmbiguous = orCount(r.MaxAmbiguous, 2)
 	r.MaxCut = orCount(r.MaxCut, 2)
+	if r.StreamCuts == 0 {
+		r.StreamCuts = 3
+	}
+	r.StreamCalls = min(orCount(r.StreamCalls, 10), 64)
+	r.StreamPause = orDuration(r.StreamPause, 10*time.Minute)
 	r.Base = orDuration(r.Base, time.Second)
 	r.Cap = orDuration(r.Cap, 30*time.Second)
 	r.MaxElapsed = orDuration(r.MaxElapsed, 120*time.Second)
