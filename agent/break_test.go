@@ -24,11 +24,14 @@ func TestBreakAtAnyEventStopsTheSpending(t *testing.T) {
 			m := newMarket(t, gridtest.Config{})
 			a := open(t, m, agent.Config{Tools: busy(m), Limits: agent.Limits{Steps: 3}})
 			live := agent.Start[string](t.Context(), a, "go")
-			n := 0
+			n, after := 0, 0
+			var left time.Time
 			ended = true
 			for range live.Events() {
 				if n == at {
 					ended = false
+					synctest.Wait() // what was sent arrives
+					after, left = len(m.Requests()), time.Now()
 					break
 				}
 				n++
@@ -37,8 +40,9 @@ func TestBreakAtAnyEventStopsTheSpending(t *testing.T) {
 				return
 			}
 			broke++
-			synctest.Wait() // what was sent arrives
-			after := len(m.Requests())
+			if took := time.Since(left); took > time.Second {
+				t.Errorf("event %d: the reader was kept for %v", at, took)
+			}
 			time.Sleep(time.Hour)
 			if n := len(m.Requests()); n != after {
 				t.Errorf("event %d: %d requests after the reader left", at, n-after)

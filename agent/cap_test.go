@@ -397,3 +397,19 @@ func TestMoneyCapWithoutAPriceIsRefusedBeforeAnythingIsSpent(t *testing.T) {
 		}
 	})
 }
+
+// A step is lowered to what the cap has left, with its request, before it is refused.
+func TestStepIsLoweredToWhatTheCapHasLeft(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	asked := int64(0)
+	m.Model(func(turn gridtest.Turn) gridtest.Reply { asked = turn.MaxTokens; return greedy(turn, say("done")) })
+	a := open(t, m, agent.Config{Market: clientOf(t, m, func(c *grid.Config) { c.Catalogue = tight(t) })})
+	res, err := agent.Run[string](t.Context(), a, "go", agent.CapTokens(5000))
+	stands(t, res, err)
+	if err != nil || len(res.Steps) != 1 || res.Steps[0].Final || !res.Steps[0].Shrunk || asked >= 4096 || asked < 1000 {
+		t.Errorf("%d tokens were asked for, %d steps, stopped by %s: %v", asked, len(res.Steps), res.Stop, err)
+	}
+	if used := res.Usage.InputTokens + res.Usage.OutputTokens; used > 5000 || m.Bill("") > res.Cost.NanoUSD {
+		t.Errorf("%d tokens were used; the bill is %d, counted is %v", used, m.Bill(""), res.Cost)
+	}
+}
