@@ -16,11 +16,12 @@ import (
 // The error is an *Error. Where an answer broke off for good, errors.As finds a
 // *CutError in it with what arrived.
 func (c *Client) Chat(ctx context.Context, req *Request) (*Response, error) {
-	if !c.enter() {
+	lane, ok := c.enterFor(req.Instrument)
+	if !ok {
 		return nil, &Error{Class: ClassClosed, Instrument: req.Instrument, kind: ErrClosed}
 	}
 	defer c.leave()
-	k := call{client: c, req: req, began: time.Now()}
+	k := call{client: c, req: req, lane: lane, began: time.Now()}
 	k.stream = req.Stream
 	if err := k.prepare(); err != nil {
 		return nil, err
@@ -30,7 +31,7 @@ func (c *Client) Chat(ctx context.Context, req *Request) (*Response, error) {
 		err.Attempts, err.Waited = k.attempts, k.waited
 		return nil, err
 	}
-	res.Attempts, res.Waited, res.RetryWait = k.attempts, k.waited, k.retryWait
+	res.Attempts, res.Waited, res.RetryWait, res.RateWait = k.attempts, k.waited, k.retryWait, k.rateWait
 	return res, nil
 }
 
@@ -44,10 +45,22 @@ type call struct {
 	shape      body // ends where the digits of max_tokens go
 	began      time.Time
 
-	attempts, retries, ambiguous, cuts, once, probes int
-	waited, retryWait                                time.Duration
-	waiting                                          bool
-	told                                             bool // deltas were delivered
+	attempts, retries, ambiguous, cuts, once int
+	waited, retryWait, rateWait              time.Duration
+	waiting                                  bool // for a top-up, and the watcher knows
+	told                                     bool // deltas were delivered
+
+	lane    *lane  // nil for what draws on no balance
+	pass    *pass  // of a gate that is not open
+	episode uint64 // of the gate at which the attempt began
+	ticket  uint64 // its place in line, once it has one
+	queued  bool
+	went    bool      // the attempt under way was sent
+	sentAt  time.Time // when it began
+	trial   bool      // it is the breaker's
+	free    func(used int)
+	dry     *Error // of its own last refusal for want of a balance
+	failed  *Error // of its last attempt
 }
 
 func (k *call) fail(class Class, cause error) *Error {
@@ -156,27 +169,40 @@ type outcome struct {
 	hint time.Duration
 	// hinted tells that the server named a time, which may be 0.
 	hinted bool
+	found  finding
 }
 
 func (k *call) run(ctx context.Context) (*Response, *Error) {
-	defer k.endWait()
+	// Also when a callback or a transport panics on the way: nobody else is to wait for it.
+	defer k.endWait(ClassCanceled)
+	defer k.yield()
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, k.interrupted(ctx)
+			return nil, k.ended(k.interrupted(ctx))
+		}
+		if err := k.admit(ctx, int(k.shape.size)); err != nil {
+			return nil, k.ended(err)
 		}
 		k.streams()
 		out := k.attempt(ctx)
+		k.learn(ctx, &out)
 		if out.err == nil {
 			return out.res, nil
 		}
 		delay, err := k.next(ctx, &out)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = k.pause(ctx, delay, &out)
 		}
-		if err := k.pause(ctx, delay, &out); err != nil {
-			return nil, err
+		if err != nil {
+			return nil, k.ended(err)
 		}
 	}
+}
+
+// ended is the end of a call without an answer.
+func (k *call) ended(err *Error) *Error {
+	k.endWait(err.Class)
+	return err
 }
 
 // interrupted is the error of a call whose context ended between attempts.
@@ -213,6 +239,7 @@ func (k *call) attempt(ctx context.Context) (out outcome) {
 		return out
 	}
 	k.attempts++
+	k.went, k.sentAt = true, a.Start
 	v := Verdict{Billed: BilledMaybe, Class: ClassAmbiguous, Start: a.Start}
 	if req.Observer != nil {
 		// Also when a callback or a transport panics on the way.
@@ -235,7 +262,7 @@ func (k *call) send(ctx context.Context, a *Attempt, v *Verdict, out *outcome) {
 	}
 	a.MaxTokens = min(a.MaxTokens, k.maxTokens)
 	x := exchange{client: c, method: http.MethodPost, first: c.chat, header: c.header(a.Header, a.Stream), body: k.render(a.MaxTokens)}
-	err := x.run(ctx)
+	err := x.runFor(ctx, k)
 	v.Hops, v.RequestID = x.hops, x.requestID
 	if err != nil {
 		sig, dial := x.signalOf(err)
@@ -308,11 +335,9 @@ func (k *call) status(ctx context.Context, res *http.Response, v *Verdict, out *
 	b, _ := readUpTo(res.Body, (*buf)[:0], maxErrorBytes)
 	f := readFault(b)
 	f.message = k.client.hideKey(f.message)
-	dry := res.StatusCode == http.StatusServiceUnavailable && k.client.wasDry(k.req.Instrument)
+	dry := res.StatusCode == http.StatusServiceUnavailable && k.lane != nil && k.lane.gate.wasDry()
 	out.rule = classify(res.StatusCode, v.Hops, f, dry)
-	if res.StatusCode == http.StatusPaymentRequired {
-		k.client.markDry(k.req.Instrument, true)
-	}
+	k.judge(f, res.StatusCode, out)
 	out.hint, out.hinted = retryAfter(res.Header, time.Now())
 	out.err = k.fail(out.rule.class, nil)
 	out.err.Status, out.err.Hop, out.err.RequestID, out.err.RetryAfter = res.StatusCode, v.Hops, v.RequestID, out.hint
@@ -349,7 +374,6 @@ func (k *call) read(ctx context.Context, res *http.Response, a *Attempt, v *Verd
 	v.FirstDelta, v.ResponseID, v.Model, v.FinishReason = ans.first, ans.id, ans.model, ans.finish
 	v.Usage = readUsage(ans.assembly.usage)
 	if err == nil {
-		c.markDry(k.req.Instrument, false)
 		out.res = k.response(ans, v)
 		v.Billed, v.Class = BilledYes, ""
 		ans.deliverWhole(&out.res.Message)
@@ -370,7 +394,7 @@ func (k *call) response(ans *answer, v *Verdict) *Response {
 	return &Response{
 		Message: ans.message(), FinishReason: ans.finish, Usage: v.Usage, Model: ans.model, ID: ans.id,
 		RequestID: v.RequestID, Instrument: k.req.Instrument, FirstDelta: ans.first, Streamed: ans.form == formEvents,
-		Attempts: k.attempts, Waited: k.waited, RetryWait: k.retryWait,
+		Attempts: k.attempts, Waited: k.waited, RetryWait: k.retryWait, RateWait: k.rateWait,
 	}
 }
 
@@ -432,6 +456,7 @@ func (k *call) unreadable(ctx context.Context, err error, ans *answer, v *Verdic
 		f := *ans.failure
 		f.message = k.client.hideKey(f.message)
 		out.rule = classifyInner(f)
+		k.judge(f, f.status, out)
 		out.err = k.fail(out.rule.class, nil)
 		out.err.Status, out.err.Hop, out.err.RequestID = v.Status, v.Hops, v.RequestID
 		out.err.fault(f, "")

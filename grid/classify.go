@@ -34,6 +34,7 @@ const (
 	ClassDeadline   Class = "deadline"
 	ClassRefused    Class = "refused" // by the observer, before anything was sent
 	ClassClosed     Class = "closed"
+	ClassBroken     Class = "broken" // not sent: most calls to the instrument fail
 )
 
 // action says what follows a failure.

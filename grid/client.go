@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"time"
 )
 
 // Client speaks to the market. It is safe for concurrent use and starts no goroutine
@@ -27,8 +26,10 @@ type Client struct {
 
 	cuts cutLog
 
+	account account
+
 	mu     sync.Mutex
-	dry    map[string]time.Time // when an instrument last answered 402
+	lanes  map[string]*lane
 	calls  int
 	closed bool
 	done   chan struct{} // closed by Close: ends waits
@@ -48,7 +49,7 @@ func New(cfg Config) (*Client, error) {
 		authorization: []string{"Bearer " + s.key}, jsonType: []string{"application/json"},
 		acceptJSON: []string{"application/json"}, acceptEvents: []string{"text/event-stream"},
 		agent: []string{"gridloop"},
-		dry:   make(map[string]time.Time), done: make(chan struct{}), idle: make(chan struct{}),
+		lanes: make(map[string]*lane), done: make(chan struct{}), idle: make(chan struct{}),
 	}
 	if s.org != "" {
 		c.organization = []string{s.org}
@@ -65,6 +66,7 @@ func New(cfg Config) (*Client, error) {
 	if c.rand == nil {
 		c.rand = rand.Float64
 	}
+	c.account.retry, c.account.rand = &c.retry, c.rand
 	c.buffers.New = func() any { b := make([]byte, 16<<10); return &b }
 	c.answers.New = func() any { return new(answer) }
 	return c, nil
@@ -116,14 +118,24 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	return c.Close() // the last call's connection is idle now
 }
 
+// enter counts a call in, unless the client is closed.
 func (c *Client) enter() bool {
+	_, ok := c.enterFor("")
+	return ok
+}
+
+// enterFor is enter for a call to an instrument, whose lane it finds.
+func (c *Client) enterFor(instrument string) (*lane, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return false
+		return nil, false
 	}
 	c.calls++
-	return true
+	if instrument == "" {
+		return nil, true
+	}
+	return c.laneOf(instrument), true
 }
 
 func (c *Client) leave() {
@@ -134,24 +146,10 @@ func (c *Client) leave() {
 	}
 }
 
-// dryMemory is how long a 402 explains a 503 of the same instrument.
-const dryMemory = 5 * time.Minute
-
-func (c *Client) markDry(instrument string, dry bool) {
+func (c *Client) lane(instrument string) *lane {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if dry {
-		c.dry[instrument] = time.Now()
-	} else if len(c.dry) > 0 {
-		delete(c.dry, instrument)
-	}
-}
-
-func (c *Client) wasDry(instrument string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at, ok := c.dry[instrument]
-	return ok && time.Since(at) < dryMemory
+	return c.laneOf(instrument)
 }
 
 // do sends one request and follows no redirect.

@@ -5,10 +5,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	openai "github.com/sashabaranov/go-openai"
@@ -44,6 +46,22 @@ type Config struct {
 	// means any https or loopback host, without the key.
 	RedirectHosts []string
 	Retry         Retry
+	// Rates bounds what is asked of each instrument, by its name; "" is for those that
+	// are not named. None is no bound.
+	Rates map[string]Rate
+	// Funding says how dry balances are filled.
+	Funding Funding
+	// OnDry buys tokens of an instrument with FundingAdvanced. One call at a time is
+	// made for each instrument, on the goroutine and with the context of the call that
+	// found it dry; the others wait for it within their Request.Wait. After nil the
+	// instrument is asked again; an error ends all calls that wait.
+	OnDry func(ctx context.Context, instrument string) error
+	// Balance tells a top-up under way from credits that are used up, where a 402 does
+	// not say: tokens of the instrument and the account's credits in nano-USD. It has
+	// 5 s. nil is not to ask.
+	Balance func(ctx context.Context, instrument string) (tokens, credits int64, err error)
+	// DryTexts are asked before the built-in words, the first that fits holds.
+	DryTexts []DryText
 	// Catalogue is shared, not copied; nil means DefaultCatalogue.
 	Catalogue *Catalogue
 	// OnChange is told what a Refresh changed in the catalogue, on the goroutine that
@@ -66,6 +84,11 @@ type settings struct {
 	chat      *url.URL
 	doer      openai.HTTPDoer
 	transport *http.Transport // our own, else nil
+	rates     map[string]Rate
+	funding   Funding
+	onDry     func(ctx context.Context, instrument string) error
+	balance   func(ctx context.Context, instrument string) (tokens, credits int64, err error)
+	dryTexts  []DryText
 	hosts     map[string]bool
 	onChange  func([]Change)
 }
@@ -133,6 +156,24 @@ func (c Config) settle() (settings, error) {
 			wrong("Retry", "top-up delay %v: each must be more than 0", d)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Rates)) {
+		if fault := c.Rates[name].fault(); fault != "" {
+			wrong("Rates", "%q: %s", name, fault)
+		}
+	}
+	switch {
+	case c.Funding != FundingUnknown && c.Funding != FundingAuto && c.Funding != FundingAdvanced:
+		wrong("Funding", "%q is unknown: write auto, advanced or nothing", c.Funding)
+	case c.OnDry != nil && c.Funding != FundingAdvanced:
+		wrong("OnDry", "nobody would call it: set Funding to advanced")
+	}
+	for _, t := range c.DryTexts {
+		if t.Contains == "" || t.Class != ClassTopUp && t.Class != ClassExhausted {
+			wrong("DryTexts", "%q means %q: name a text, and topup or exhausted", t.Contains, t.Class)
+		}
+	}
+	s.rates, s.funding, s.onDry, s.balance = maps.Clone(c.Rates), c.Funding, c.OnDry, c.Balance
+	s.dryTexts = slices.Clone(c.DryTexts)
 	if len(mistakes) > 0 {
 		return s, errors.Join(mistakes...)
 	}

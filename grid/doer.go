@@ -24,6 +24,8 @@ type DoerOptions struct {
 	// Wait bounds the time spent waiting for a dry balance; 0 means DefaultWait, less
 	// than 0 not to wait.
 	Wait time.Duration
+	// Tenant is that of Request.
+	Tenant string
 }
 
 // Doer returns what go-openai takes for an HTTP client, so that existing code gets
@@ -68,13 +70,14 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 		}
 		sent = b
 	}
-	k := &call{client: c, began: time.Now(), req: &Request{Notify: d.options.Notify, Wait: d.options.Wait}}
+	k := &call{client: c, began: time.Now(), req: &Request{Notify: d.options.Notify, Wait: d.options.Wait, Tenant: d.options.Tenant}}
 	passed := passedBody{b: sent}
 	if strings.HasSuffix(req.URL.Path, "/chat/completions") && req.Method == http.MethodPost {
 		if !passed.read() {
 			return nil, k.fail(ClassCaller, errors.New("the request's body is not a JSON object"))
 		}
 		k.req.Instrument, k.req.Stream = passed.model, passed.stream
+		k.lane = c.lane(passed.model)
 		if d.options.Observer != nil {
 			if passed.n > 1 {
 				return nil, k.fail(ClassCaller, fmt.Errorf("%d choices are asked for: a metered request asks for one", passed.n))
@@ -82,33 +85,62 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 			k.req.Observer = d.options.Observer
 		}
 	}
-	defer k.endWait()
+	defer k.endWait(ClassCanceled)
+	defer k.yield()
+	ctx := req.Context()
+	var last *http.Response // of the failure before, to be handed over if it stays at that
 	for {
-		res, out := k.pass(req, &passed)
-		if out.err == nil {
-			return res, nil
-		}
-		delay, err := k.next(req.Context(), &out)
+		err := k.admit(ctx, len(sent))
 		if err == nil {
-			if res != nil {
-				_ = res.Body.Close()
+			res, out := k.forward(req, &passed)
+			if out.err == nil && k.free != nil {
+				res.Body = &slotted{ReadCloser: res.Body, free: k.free}
+				k.free = nil // with the body
 			}
-			if err = k.pause(req.Context(), delay, &out); err == nil {
-				continue
+			k.learn(ctx, &out)
+			if out.err == nil {
+				return res, nil
 			}
-			res = nil
+			var delay time.Duration
+			last = res
+			if delay, err = k.next(ctx, &out); err == nil {
+				err = k.pause(ctx, delay, &out)
+			}
 		}
-		if res != nil {
-			return res, nil
+		if err == nil {
+			continue
+		}
+		k.endWait(err.Class)
+		if last != nil && err.Class != ClassCanceled && err.Class != ClassDeadline && err.Class != ClassClosed {
+			return last, nil
 		}
 		err.Attempts, err.Waited = k.attempts, k.waited
 		return nil, err
 	}
 }
 
-// pass makes one attempt. An error status comes with its response, to be handed over
+// slotted is a body whose request is under way until it is closed or read to its end.
+type slotted struct {
+	io.ReadCloser
+	free func(used int)
+}
+
+func (s *slotted) Read(b []byte) (int, error) {
+	n, err := s.ReadCloser.Read(b)
+	if err != nil {
+		s.free(0)
+	}
+	return n, err
+}
+
+func (s *slotted) Close() error {
+	s.free(0)
+	return s.ReadCloser.Close()
+}
+
+// forward makes one attempt. An error status comes with its response, to be handed over
 // if it is not retried.
-func (k *call) pass(req *http.Request, p *passedBody) (res *http.Response, out outcome) {
+func (k *call) forward(req *http.Request, p *passedBody) (res *http.Response, out outcome) {
 	ctx := req.Context()
 	c, o := k.client, k.req.Observer
 	a := &Attempt{
@@ -127,6 +159,7 @@ func (k *call) pass(req *http.Request, p *passedBody) (res *http.Response, out o
 		return nil, out
 	}
 	k.attempts++
+	k.went, k.sentAt = true, a.Start
 	v := Verdict{Billed: BilledMaybe, Class: ClassAmbiguous, Start: a.Start}
 	handedOver := false
 	if o != nil {
@@ -152,7 +185,7 @@ func (k *call) pass(req *http.Request, p *passedBody) (res *http.Response, out o
 		}
 		x.body.seal()
 	}
-	err = x.run(ctx)
+	err = x.runFor(ctx, k)
 	v.Hops, v.RequestID = x.hops, x.requestID
 	if err != nil {
 		sig, dial := x.signalOf(err)

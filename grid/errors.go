@@ -22,6 +22,13 @@ var (
 	ErrRedirect          = errors.New("the redirect was not followed")
 	ErrTooLarge          = errors.New("the answer is larger than MaxResponseBytes")
 	ErrClosed            = errors.New("the client is closed")
+	// ErrRetryBudget: too many calls failed for this one to be retried.
+	ErrRetryBudget = errors.New("the retry budget is spent")
+	// ErrBroken: nothing was sent, because most calls to the instrument fail.
+	ErrBroken = errors.New("most calls fail: the instrument is left alone for a while")
+	// ErrCreditsExhausted and ErrInstrumentDry are ErrDry, too.
+	ErrCreditsExhausted = fmt.Errorf("%w: the account's credits are used up", ErrDry)
+	ErrInstrumentDry    = fmt.Errorf("%w and is not filled by itself", ErrDry)
 )
 
 // Error is why a call failed. Its text carries neither keys nor redirect tokens nor
@@ -62,7 +69,7 @@ func (e *Error) Error() string {
 	if e.Message != "" {
 		b.WriteString(": " + e.Message)
 	}
-	if e.cause != nil && (e.Message == "" || e.Status == http.StatusOK) {
+	if e.cause != nil && (e.Message == "" || e.Status == http.StatusOK || e.kind == ErrInstrumentDry) {
 		b.WriteString(": " + e.cause.Error())
 	} else if e.Message == "" && e.kind != nil {
 		b.WriteString(": " + e.kind.Error())
@@ -89,6 +96,8 @@ func (e *Error) hint() string {
 		return "check the key: inference takes a consumption key, not a trading key"
 	case ClassNotFound:
 		return "check the instrument's name and that the base URL ends in one /v1"
+	case ClassBroken:
+		return "ask again later, or another instrument"
 	case ClassTopUp, ClassExhausted:
 		return "add credits or switch on Auto Top Up, or allow more time to wait"
 	case ClassTooLong:
@@ -128,14 +137,18 @@ type TryLaterError struct {
 	After      time.Duration
 	Instrument string
 	Status     int
+
+	exhausted bool
 }
 
 func (e *TryLaterError) Error() string {
 	return fmt.Sprintf("the balance of %s is dry: try again in %v", e.Instrument, e.After.Round(time.Millisecond))
 }
 
-// Is makes a TryLaterError an ErrDry.
-func (e *TryLaterError) Is(target error) bool { return target == ErrDry }
+// Is makes a TryLaterError an ErrDry, and an ErrCreditsExhausted where it is one.
+func (e *TryLaterError) Is(target error) bool {
+	return target == ErrDry || e.exhausted && target == ErrCreditsExhausted
+}
 
 // CutError holds what arrived of an answer that broke off. Its tool calls must not
 // be run: they may be halves.
@@ -167,8 +180,12 @@ func (c Class) sentinel() error {
 	switch c {
 	case ClassAuth:
 		return ErrAuth
-	case ClassTopUp, ClassExhausted:
+	case ClassTopUp:
 		return ErrDry
+	case ClassExhausted:
+		return ErrCreditsExhausted
+	case ClassBroken:
+		return ErrBroken
 	case ClassCut:
 		return ErrCut
 	case ClassTooLong:

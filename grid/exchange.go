@@ -35,7 +35,10 @@ func (e *redirectError) Error() string        { return e.reason }
 func (e *redirectError) Is(target error) bool { return target == ErrRedirect }
 
 // run goes from hop to hop until one answers with something other than a redirect.
-func (x *exchange) run(ctx context.Context) error {
+func (x *exchange) run(ctx context.Context) error { return x.runFor(ctx, nil) }
+
+// runFor is run for a call that is told when the market lets it pass.
+func (x *exchange) runFor(ctx context.Context, k *call) error {
 	at := x.first
 	header := x.header
 	for {
@@ -45,6 +48,9 @@ func (x *exchange) run(ctx context.Context) error {
 		}
 		if id := res.Header.Get("X-Grid-Request-Id"); id != "" {
 			x.requestID = id
+		}
+		if k != nil && k.lane != nil && x.hops == 1 && (res.StatusCode < 300 || res.StatusCode == http.StatusTemporaryRedirect || res.StatusCode == http.StatusPermanentRedirect) {
+			k.admitted()
 		}
 		if res.StatusCode < 300 || res.StatusCode > 399 {
 			x.res = res

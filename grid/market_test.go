@@ -60,7 +60,7 @@ func TestAttemptsEqualRequestsAtTheFirstHop(t *testing.T) {
 		m := gridtest.New(gridtest.Config{})
 		defer m.Close()
 		m.Model(func(gridtest.Turn) gridtest.Reply { return gridtest.Reply{Text: "a longer answer than one word"} })
-		c := on(t, m, grid.Retry{})
+		c := on(t, m, grid.Retry{BudgetMax: -1, BreakerCalls: -1})
 		kinds := []gridtest.Fault{
 			{Kind: gridtest.Status, Status: 500}, {Kind: gridtest.Status, Status: 429, RetryAfter: 2 * time.Second},
 			{Kind: gridtest.Status, Status: 502, Hop: 2}, {Kind: gridtest.DropConnection}, {Kind: gridtest.CutStream, AfterChunks: 2},

@@ -38,6 +38,9 @@ type Request struct {
 	// Wait bounds the time spent waiting for a dry balance (402, and 503 while it is
 	// replenished). 0 means never to wait: Chat returns a *TryLaterError at once.
 	Wait time.Duration
+	// Tenant is for whom the question is asked. Those who wait for a balance are served
+	// in order within a tenant, and the tenants in turn.
+	Tenant string
 	// Header is added to each request to the market's own host. Idempotency keys are
 	// dropped: with one, net/http would send a billed request again by itself.
 	Header http.Header
@@ -61,17 +64,32 @@ type Notice struct {
 	Delay, Waited time.Duration
 	// Status is the HTTP status that caused it, 0 if there was none.
 	Status int
-	Class  Class
+	// Class says what kind of failure caused it; empty with NoticeTopUpEnd where
+	// tokens have arrived.
+	Class Class
+	// Position is the place in the line of those who wait for the same balance, from 1;
+	// with several tenants it may be less far back. 0 outside of a line.
+	Position int
+	// Estimate is how long the wait may take, judged by the instrument's last top-up.
+	Estimate time.Duration
 }
 
 // NoticeKind says what happens.
 type NoticeKind string
 
 const (
-	// NoticeTopUpWait: the balance is dry; Chat waits Delay and asks again.
+	// NoticeTopUpWait: the balance is dry; Chat waits in line. The instrument is asked
+	// again in Delay, by the first in line.
 	NoticeTopUpWait NoticeKind = "topup_wait"
-	// NoticeTopUpEnd: the waiting is over, answered or not.
+	// NoticeTopUpEnd: the waiting is over. An empty Class says that the market let this
+	// call pass; the answer is still to come. Else it is that of the error.
 	NoticeTopUpEnd NoticeKind = "topup_end"
+	// NoticeExhausted: the account's credits are used up, so that no instrument can be
+	// topped up. One call is told, whatever their number.
+	NoticeExhausted NoticeKind = "exhausted"
+	// NoticeRateWait: Chat waits for its own rate, or out a pause that the server asked
+	// for. Delay is 0 where it waits for another call to end.
+	NoticeRateWait NoticeKind = "rate_wait"
 	// NoticeRetry: the attempt failed; Chat waits Delay and asks again.
 	NoticeRetry NoticeKind = "retry"
 	// NoticeNoStream: a stream was asked for, but the instrument broke too many off
@@ -98,6 +116,8 @@ type Response struct {
 	Attempts int
 	// Waited is the time spent waiting for a top-up, RetryWait that between other attempts.
 	Waited, RetryWait time.Duration
+	// RateWait is the time spent waiting for rates and pauses.
+	RateWait time.Duration
 	// FirstDelta is the time from the attempt's start to the first piece; 0 if not streamed.
 	FirstDelta time.Duration
 	// Streamed says that the answer came as a stream of events, asked for or not.

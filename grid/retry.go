@@ -33,6 +33,27 @@ type Retry struct {
 	TopUpDelays []time.Duration
 	// ExhaustedDelay is that delay where the account has no credits at all: 60 s.
 	ExhaustedDelay time.Duration
+	// DoubtAfter is how long a 402 that does not say why is taken for a top-up: 90 s.
+	// Then it counts as used-up credits, unless another instrument is served.
+	DoubtAfter time.Duration
+	// Patience is the silence after which a request counts as let in: a market without
+	// tokens says so at once. 5 s.
+	Patience time.Duration
+	// ReleaseStep spreads those who were told to try later: 250 ms.
+	ReleaseStep time.Duration
+
+	// The retry budget of an instrument, shared by all calls: each first attempt earns
+	// BudgetRatio retries, 0.1, each minute BudgetFloor, 10, up to BudgetMax, 100. A
+	// retry costs 1, an ambiguous one AmbiguousCost, 2. BudgetMax < 0 is no bound.
+	BudgetRatio, BudgetFloor, BudgetMax, AmbiguousCost float64
+
+	// The breaker of an instrument opens when of at least BreakerCalls, 20, within
+	// BreakerWindow, 30 s, the share BreakerShare, 0.5, failed at a server or on the way.
+	// After BreakerPause, 5 s, one call tries. BreakerCalls < 0 is no breaker.
+	BreakerCalls  int
+	BreakerShare  float64
+	BreakerWindow time.Duration
+	BreakerPause  time.Duration
 }
 
 func (r Retry) withDefaults() Retry {
@@ -49,6 +70,21 @@ func (r Retry) withDefaults() Retry {
 	r.MaxElapsed = orDuration(r.MaxElapsed, 120*time.Second)
 	r.MinLeft = orDuration(r.MinLeft, 2*time.Second)
 	r.ExhaustedDelay = orDuration(r.ExhaustedDelay, time.Minute)
+	r.DoubtAfter = orDuration(r.DoubtAfter, 90*time.Second)
+	r.Patience = orDuration(r.Patience, 5*time.Second)
+	r.ReleaseStep = orDuration(r.ReleaseStep, 250*time.Millisecond)
+	r.BudgetRatio = orShare(r.BudgetRatio, 0.1)
+	r.BudgetFloor = orShare(r.BudgetFloor, 10)
+	if r.BudgetMax == 0 {
+		r.BudgetMax = 100
+	}
+	r.AmbiguousCost = orShare(r.AmbiguousCost, 2)
+	if r.BreakerCalls == 0 {
+		r.BreakerCalls = 20
+	}
+	r.BreakerShare = orShare(r.BreakerShare, 0.5)
+	r.BreakerWindow = orDuration(r.BreakerWindow, 30*time.Second)
+	r.BreakerPause = orDuration(r.BreakerPause, 5*time.Second)
 	if r.Factor <= 0 {
 		r.Factor = 2
 	}
@@ -66,6 +102,14 @@ func orCount(n, def int) int {
 		return def
 	}
 	return max(n, 0)
+}
+
+// orShare is orCount for fractions: less than 0 is none.
+func orShare(v, def float64) float64 {
+	if v == 0 {
+		return def
+	}
+	return max(v, 0)
 }
 
 func orDuration(d, def time.Duration) time.Duration {
@@ -96,8 +140,4 @@ func (r Retry) hinted(hint time.Duration, k int, rand func() float64) time.Durat
 		return time.Duration(rand() * float64(250*time.Millisecond))
 	}
 	return max(hint, r.backoff(k, rand))
-}
-
-func (r Retry) topUp(k int, rand func() float64) time.Duration {
-	return r.jitter(r.TopUpDelays[min(k, len(r.TopUpDelays)-1)], rand)
 }

@@ -13,22 +13,19 @@ func (k *call) next(ctx context.Context, out *outcome) (time.Duration, *Error) {
 	if ctx.Err() != nil {
 		return 0, out.err
 	}
-	left, bounded := time.Duration(0), false
-	if deadline, ok := ctx.Deadline(); ok {
-		left, bounded = time.Until(deadline)-r.MinLeft, true
-	}
-	if out.rule.action == actWait {
-		return k.nextProbe(left, bounded, out)
-	}
-	k.endWait()
+	left, bounded := k.left(ctx)
+	cost := 1.0
 	switch out.rule.action {
 	case actFail:
 		return 0, out.err
+	case actWait:
+		return k.stayDry(left, bounded, out)
 	case actMaybe:
 		if k.ambiguous >= r.MaxAmbiguous {
 			return 0, out.err
 		}
 		k.ambiguous++
+		cost = r.AmbiguousCost
 	case actCut:
 		if k.cuts >= r.MaxCut {
 			return 0, out.err
@@ -51,23 +48,27 @@ func (k *call) next(ctx context.Context, out *outcome) (time.Duration, *Error) {
 	if bounded && delay > left || delay > r.MaxElapsed-(time.Since(k.began)-k.waited) {
 		return 0, out.err
 	}
+	if k.lane != nil && !k.lane.again(r, cost, time.Now()) {
+		out.err.cause = &retriesSpent{out.err.cause}
+		return 0, out.err
+	}
 	k.retries++
 	return delay, nil
 }
 
-// nextProbe decides how long to wait for a top-up.
-func (k *call) nextProbe(left time.Duration, bounded bool, out *outcome) (time.Duration, *Error) {
-	r := &k.client.retry
-	delay := r.topUp(k.probes, k.client.rand)
-	if out.rule.class == ClassExhausted {
-		delay = r.jitter(r.ExhaustedDelay, k.client.rand)
+// stayDry decides whether to wait for a top-up: the waiting itself is done in line.
+func (k *call) stayDry(left time.Duration, bounded bool, out *outcome) (time.Duration, *Error) {
+	if k.lane == nil {
+		return 0, out.err
 	}
-	if out.hinted {
-		delay = max(delay, out.hint)
+	if k.pass != nil {
+		return 0, nil // it has bought, and asks at once
 	}
 	if k.req.Wait <= 0 {
-		out.err.cause = &TryLaterError{After: delay, Instrument: k.req.Instrument, Status: out.err.Status}
-		return 0, out.err
+		a := k.lane.gate.account
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return 0, k.gaveUp(time.Now())
 	}
 	remaining := k.req.Wait - k.waited
 	if bounded {
@@ -76,40 +77,53 @@ func (k *call) nextProbe(left time.Duration, bounded bool, out *outcome) (time.D
 	if remaining <= 0 || out.hint > remaining {
 		return 0, out.err
 	}
-	k.probes++
-	// The last probe comes at the end of what is left, rather than not at all.
-	return min(delay, remaining), nil
+	return 0, nil
 }
 
-// pause waits and tells the watcher why.
+// retriesSpent is why a call was not retried although its failure would allow it.
+type retriesSpent struct{ cause error }
+
+func (e *retriesSpent) Error() string {
+	if e.cause == nil {
+		return ErrRetryBudget.Error()
+	}
+	return ErrRetryBudget.Error() + ": " + e.cause.Error()
+}
+
+func (e *retriesSpent) Unwrap() []error {
+	if e.cause == nil {
+		return []error{ErrRetryBudget}
+	}
+	return []error{ErrRetryBudget, e.cause}
+}
+
+// pause waits and tells the watcher why. At a dry balance it only takes back what was
+// told: the wait is the gate's.
 func (k *call) pause(ctx context.Context, delay time.Duration, out *outcome) *Error {
 	n := Notice{
-		Kind: NoticeRetry, Instrument: k.req.Instrument, Attempt: k.attempts, Delay: delay,
+		Instrument: k.req.Instrument, Attempt: k.attempts, Delay: delay,
 		Waited: k.waited, Status: out.err.Status, Class: out.rule.class,
 	}
-	topUp := out.rule.action == actWait
 	if k.told {
 		k.told = false
 		k.notify(NoticeDiscard, n)
 		k.req.OnDelta(Delta{Discard: true})
 	}
-	if topUp {
-		k.waiting = true
-		k.notify(NoticeTopUpWait, n)
-	} else {
-		k.notify(NoticeRetry, n)
-	}
-	began := time.Now()
-	err := k.client.sleep(ctx, delay)
-	if waited := time.Since(began); topUp {
-		k.waited += waited
-	} else {
-		k.retryWait += waited
-	}
-	if err == nil {
+	if out.rule.action == actWait {
 		return nil
 	}
-	if errors.Is(err, ErrClosed) {
+	k.notify(NoticeRetry, n)
+	began := time.Now()
+	defer func() { k.retryWait += time.Since(began) }()
+	return k.sleep(ctx, delay)
+}
+
+// sleep ends early with the error of a call whose context or client ended.
+func (k *call) sleep(ctx context.Context, d time.Duration) *Error {
+	switch err := k.client.sleep(ctx, d); {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrClosed):
 		return k.fail(ClassClosed, nil)
 	}
 	return k.interrupted(ctx)
@@ -120,15 +134,6 @@ func (k *call) notify(kind NoticeKind, n Notice) {
 		n.Kind = kind
 		k.req.Notify(n)
 	}
-}
-
-// endWait announces that a top-up is no longer waited for.
-func (k *call) endWait() {
-	if !k.waiting {
-		return
-	}
-	k.waiting = false
-	k.notify(NoticeTopUpEnd, Notice{Instrument: k.req.Instrument, Attempt: k.attempts, Waited: k.waited})
 }
 
 // sleep returns early with the context's error, or ErrClosed.
