@@ -122,7 +122,6 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	}
 	c.open = nil
 	a.renew.stop()
-	c.stillDry = v.Class == grid.ClassTopUp || v.Class == grid.ClassExhausted
 	rec := AttemptRecord{Reservation: a.id, RequestID: v.RequestID, Instrument: at.Instrument, Status: v.Status, Billed: string(v.Billed), Class: string(v.Class)}
 	var err error
 	switch {

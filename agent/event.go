@@ -67,6 +67,8 @@ type TopUpWait struct {
 	Attempt    int           // tries so far
 	Waited     time.Duration // by this step, so far
 	Next       time.Duration // until the next try
+	Position   int           // in the line of those who wait for this instrument, from 1
+	Estimate   time.Duration // of the wait, judged by the last top-up; 0 before the first
 }
 
 // TopUpDone says that a wait for a top-up is over.

@@ -55,7 +55,6 @@ type modelCall struct {
 	dry     time.Time // when the wait for a top-up began
 	text    bool      // text of this step was delivered
 
-	stillDry bool // the last attempt met a dry balance
 }
 
 // call routes the step and asks the market.
@@ -85,7 +84,7 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	c.maxTokens = or(in.MaxTokens, r.state.Limits.MaxTokens)
 	req := grid.Request{
 		Instrument: d.Instrument, Transcript: transcript, Params: r.a.cfg.Params, MaxTokens: c.maxTokens,
-		Observer: c, Notify: c.notice, Wait: in.Wait, Stream: c.streams(),
+		Observer: c, Notify: c.notice, Wait: in.Wait, Tenant: r.state.Labels.Tenant, Stream: c.streams(),
 	}
 	if !in.NoTools {
 		req.Tools = r.a.defs
@@ -232,10 +231,12 @@ func (c *modelCall) notice(n grid.Notice) {
 			c.dry = time.Now()
 			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: c.dry, Tries: n.Attempt})
 		}
-		emit(r, TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay})
+		emit(r, TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay, Position: n.Position, Estimate: n.Estimate})
 	case grid.NoticeTopUpEnd:
-		c.endTopUp(!c.stillDry, n.Attempt)
-		emit(r, TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: !c.stillDry})
+		c.endTopUp(n.Class == "", n.Attempt)
+		emit(r, TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == ""})
+	case grid.NoticeExhausted:
+		r.warn(c.in.Step, "the account's credits are used up: no instrument can be topped up until credits are added")
 	case grid.NoticeRetry:
 		emit(r, Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
 		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, ErrorType: statusOr(n.Status, string(n.Class)), Delay: n.Delay})
@@ -289,6 +290,12 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 	case isLater:
 		r.blame(err)
 		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: later.After, Detail: c.instrument.ID + " is dry and is being topped up"}
+	case errors.Is(err, grid.ErrInstrumentDry):
+		r.blame(err)
+		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: notByItself, Detail: c.instrument.ID + " is dry and is not topped up by itself"}
+	case errors.Is(err, grid.ErrBroken):
+		r.blame(err)
+		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: max(time.Second, ge.RetryAfter), Detail: "most calls to " + c.instrument.ID + " fail"}
 	case errors.Is(err, grid.ErrDry):
 		r.blame(err)
 		after := time.Second
@@ -306,6 +313,9 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 	}
 	return o
 }
+
+// notByItself is longer than runs wait: they pause instead.
+const notByItself = 24 * time.Hour
 
 // refusal sorts an error: what the loop can answer, and what ends the run.
 func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
