@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gridloop/gridloop/grid"
-	"time"
 )
 
 // A fault is what may happen to a request.
@@ -66,6 +66,7 @@ type weather struct {
 
 	mu    sync.Mutex
 	calls map[string]*forecast
+	asked int // requests at the market's door
 	drawn [kinds]int
 }
 
@@ -118,6 +119,7 @@ func (w *weather) RoundTrip(req *http.Request) (*http.Response, error) {
 func (w *weather) next(name string) fault {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.asked++
 	c := w.calls[name]
 	if c == nil {
 		c = &forecast{call: -1}

@@ -98,7 +98,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	fmt.Fprintf(out, "tau-bench airline: %d recorded conversations with %s, replayed on a simulated market in this process. Nothing is spent.\n", len(recorded), recorded[0].Model)
 	o.explain(out)
 	r := desk.replayAll(ctx, o.parallel)
-	if err := pictures.write(out); err != nil {
+	if err := pictures.write(context.WithoutCancel(ctx), out); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -34,12 +33,14 @@ type frontDesk struct {
 	stream   bool
 	grades   *grades
 
+	capNanoUSD int64 // of a conversation
+
 	mu  sync.Mutex
 	dbs map[string]*airline.DB // by tenant
 }
 
 func openDesk(o options, capNanoUSD int64, recorded []*recording, pictures *pictures) (*frontDesk, error) {
-	d := &frontDesk{recorded: recorded, stream: o.stream, dbs: make(map[string]*airline.DB), grades: newGrades()}
+	d := &frontDesk{recorded: recorded, stream: o.stream, dbs: make(map[string]*airline.DB), grades: newGrades(), capNanoUSD: capNanoUSD}
 	d.market = gridtest.New(gridtest.Config{Seed: o.seed, ReceiptDelay: -1})
 	d.market.Model(newPlayer(recorded, o.seed).answer)
 	d.weather = newWeather(d.market.Transport(), o.faults, o.seed)
@@ -109,7 +110,12 @@ func (d *frontDesk) replayAll(ctx context.Context, parallel int) *report {
 		})
 	}
 	wait.Wait()
-	return newReport(played, d.weather.drawn, d.market.Bill(""))
+	r := &report{instruments: make(map[string]usage), drawn: d.weather.drawn, asked: d.weather.asked, capped: d.capNanoUSD, bill: d.market.Bill("")}
+	for _, p := range played {
+		r.add(p)
+	}
+	d.market.AssertDone(r)
+	return r
 }
 
 // played is what became of a recording.
@@ -121,7 +127,8 @@ type played struct {
 	runs     int
 	final    tauHashes
 	grade    grade
-	trouble  []string // why it ended otherwise than the recording
+	stopped  string   // the limit that ended it early, if one did
+	trouble  []string // what should not have happened
 }
 
 // replay lets the recorded user talk to the agent. Each of the user's messages is
@@ -160,7 +167,8 @@ func (d *frontDesk) replay(ctx context.Context, r *recording) *played {
 	return p
 }
 
-// turn is one run: from a message of the user to the next answer in words.
+// turn is one run: from a message of the user to the next answer in words. It is
+// nil if the run could not be begun.
 func (d *frontDesk) turn(ctx context.Context, p *played, text string, before agent.Conversation) *agent.Result[string] {
 	opts := []agent.Option{agent.Tenant(p.name)}
 	if before.Len() > 0 {
@@ -183,7 +191,7 @@ func (d *frontDesk) turn(ctx context.Context, p *played, text string, before age
 		p.trouble = append(p.trouble, fmt.Sprintf("run %d: what was heard live is not the answer", p.runs))
 	}
 	if err == nil && res.Stop != agent.StopCompleted && res.Stop != agent.StopTool {
-		p.trouble = append(p.trouble, fmt.Sprintf("run %d stopped (%s): %s", p.runs, res.Stop, res.Reason))
+		p.stopped = fmt.Sprintf("run %d stopped (%s): %s", p.runs, res.Stop, res.Reason)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
@@ -192,9 +200,6 @@ func (d *frontDesk) turn(ctx context.Context, p *played, text string, before age
 	}
 	p.steps = append(p.steps, res.Steps...)
 	p.cost += res.Cost.NanoUSD
-	if err != nil && !errors.Is(err, context.Canceled) && res.Stop == agent.StopCompleted {
-		return nil
-	}
 	return res
 }
 

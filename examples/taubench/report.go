@@ -35,30 +35,36 @@ type report struct {
 	rewarded    int
 	runs        int
 	closings    int // answers behind the end of a recording
+	stopped     int // conversations that a limit ended early
 	instruments map[string]usage
-	receipts    int64 // nano-USD
-	bill        int64 // nano-USD, the market's own
+	requests    int // on record
+	asked       int // at the market's door
 	drawn       [kinds]int
 	trouble     []string
+
+	// In nano-USD.
+	capped   int64 // what a conversation may spend
+	dearest  int64 // what one spent at most
+	receipts int64
+	bill     int64 // the market's own
 }
 
-func newReport(all []*played, drawn [kinds]int, bill int64) *report {
-	r := &report{instruments: make(map[string]usage), drawn: drawn, bill: bill}
-	for _, p := range all {
-		r.add(p)
-	}
-	return r
+// Helper and Errorf let the market complain to the report.
+func (r *report) Helper() {}
+
+// Errorf takes down what the market found wrong.
+func (r *report) Errorf(format string, args ...any) {
+	r.trouble = append(r.trouble, fmt.Sprintf(format, args...))
 }
 
 func (r *report) add(p *played) {
 	complain := func(format string, args ...any) {
-		r.trouble = append(r.trouble, fmt.Sprintf("%s (task %d, trial %d): ", p.name, p.TaskID, p.Trial)+fmt.Sprintf(format, args...))
+		r.Errorf("%s (task %d, trial %d): %s", p.name, p.TaskID, p.Trial, fmt.Sprintf(format, args...))
 	}
 	for _, t := range p.trouble {
 		complain("%s", t)
 	}
-	want := slices.Clone(p.Messages)
-	got := p.messages
+	want, got := p.Messages, p.messages
 	if n := len(got); n > 0 && got[n-1].Role == "assistant" && got[n-1].Text() == endOfRecording {
 		got = got[:n-1]
 		r.closings++
@@ -66,7 +72,11 @@ func (r *report) add(p *played) {
 	r.observe(want, got)
 	difference := differ(want, got)
 	r.conversations.count(difference == "")
-	if difference != "" {
+	switch {
+	case p.stopped != "":
+		r.stopped++
+		complain("%s", p.stopped)
+	case difference != "":
 		complain("%s", difference)
 	}
 
@@ -85,12 +95,18 @@ func (r *report) add(p *played) {
 		r.rewarded++
 	}
 
+	if p.cost > r.capped {
+		complain("it cost %s, which is more than its cap", budget.FormatUSD(p.cost))
+	}
+
 	r.runs += p.runs
 	r.receipts += p.cost
+	r.dearest = max(r.dearest, p.cost)
 	for _, s := range p.steps {
 		u := r.instruments[s.Instrument]
 		u.calls++
 		u.requests += len(s.Attempts)
+		r.requests += len(s.Attempts)
 		for _, a := range s.Attempts {
 			u.tokens += a.Tokens
 		}
@@ -167,7 +183,7 @@ func (r *report) allEqual() bool {
 			return false
 		}
 	}
-	return r.receipts == r.bill && len(r.trouble) == 0
+	return r.receipts == r.bill && r.requests == r.asked && len(r.trouble) == 0
 }
 
 // maxTrouble is how many complaints are printed.
@@ -195,7 +211,11 @@ func (r *report) print(out io.Writer) {
 		u := r.instruments[id]
 		fmt.Fprintf(out, "%-16s %12d %10d %12d %14s\n", id, u.calls, u.requests, u.tokens, budget.FormatUSD(u.nanoUSD))
 	}
-	fmt.Fprintf(out, "\nreceipts of all runs   %s\nthe market's own bill  %s\n", budget.FormatUSD(r.receipts), budget.FormatUSD(r.bill))
+	fmt.Fprintf(out, "\nrequests on record     %d\nat the market's door   %d\nreceipts of all runs   %s\nthe market's own bill  %s\ndearest conversation   %s, with a cap of %s\n",
+		r.requests, r.asked, budget.FormatUSD(r.receipts), budget.FormatUSD(r.bill), budget.FormatUSD(r.dearest), budget.FormatUSD(r.capped))
+	if r.stopped > 0 {
+		fmt.Fprintf(out, "%d conversations were ended by a limit before the recording was.\n", r.stopped)
+	}
 
 	for i, t := range r.trouble {
 		if i == maxTrouble {
