@@ -178,7 +178,11 @@ func (c *chart) drawRow(row *row, y float64, rest []*row) {
 	case callRow:
 		c.call(row, x, y)
 	case emptyRow:
-		c.text(x, y+14, noteFace, "dim", "no call was made")
+		said := "no call was recorded"
+		if row.of.resumes.IsValid() {
+			said = "continued after a pause"
+		}
+		c.text(x, y+14, noteFace, "dim", noteFace.fit(said, c.left-x-12))
 	case noteRow:
 		c.note(row, x, y)
 	case toolRow:
@@ -244,11 +248,14 @@ func (c *chart) call(row *row, x, y float64) {
 		c.line("first", at, y+top+2.5, at, y+top+thick-2.5)
 	}
 	c.flags(k, y+12)
-	label, tone := duration(k.end.Sub(k.start)), ""
+	tone := ""
 	if k.failed != "" {
-		label, tone = "failed: "+tried{failed: k.failed}.word()+" · "+label, "bad"
+		tone = "bad"
+		if n := len(k.attempts); n == 0 || k.attempts[n-1].word() != k.failure() {
+			c.flag(y+12, x0, "failed: "+k.failure(), tone)
+		}
 	}
-	c.besides(y+top+10, x0, x1, label, tone)
+	c.besides(y+top+10, x0, x1, duration(k.end.Sub(k.start)), tone)
 
 	c.numbers(y+18, "", k.known, k.input, k.output, k.cost, k.priced)
 	if k.source == "receipt" {

@@ -50,6 +50,9 @@ func newScale(origin, from, to time.Time, x0, x1 float64, always, waits []interv
 	for _, c := range cuts {
 		linear -= c.to.Sub(c.from)
 	}
+	if n := len(cuts); n > 0 && linear < to.Sub(from)/20 { // nearly all of it was waiting: let it look so
+		width = room / 2 / float64(n)
+	}
 	room -= width * float64(len(cuts))
 	at, x := from, x0
 	stretch := func(until time.Time) {

@@ -179,7 +179,9 @@ func (c *call) why() string {
 	return s
 }
 
-// status names how an attempt failed.
+func (k *call) failure() string { return tried{failed: k.failed}.word() }
+
+// word names how an attempt failed.
 func (t tried) word() string {
 	if t.status >= 400 {
 		return strconv.FormatInt(t.status, 10)
