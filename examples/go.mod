@@ -7,6 +7,7 @@ require (
 	github.com/gridloop/gridloop/tracing/runview v0.0.0
 	github.com/invopop/jsonschema v0.14.0
 	go.opentelemetry.io/otel/sdk v1.47.0
+	go.uber.org/goleak v1.3.0
 )
 
 require (
