@@ -44,6 +44,7 @@ type modelCall struct {
 	instrument grid.Instrument
 	price      grid.Price
 	maxTokens  int
+	stream     bool
 	open       *attempt // between Begin and End
 	attempts   int
 	reserved   int64 // nano-USD of the last attempt
@@ -82,9 +83,10 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 		return nil, err
 	}
 	c.maxTokens = or(in.MaxTokens, r.state.Limits.MaxTokens)
+	c.stream, c.rec.StreamReason = c.streams()
 	req := grid.Request{
 		Instrument: d.Instrument, Transcript: transcript, Params: r.a.cfg.Params, MaxTokens: c.maxTokens,
-		Observer: c, Notify: c.notice, Wait: in.Wait, Tenant: r.state.Labels.Tenant, Stream: c.streams(),
+		Observer: c, Notify: c.notice, Wait: in.Wait, Tenant: r.state.Labels.Tenant, Stream: c.stream,
 	}
 	if !in.NoTools {
 		req.Tools = r.a.defs
@@ -190,16 +192,20 @@ func routeLabels(s *State) map[string]string {
 	return m
 }
 
-// streams says whether the answer is asked for as a stream: only when somebody
-// may see it as it is written.
-func (c *modelCall) streams() bool {
-	switch c.r.stream {
-	case StreamOn:
-		return true
-	case StreamOff:
-		return false
+// streams says whether the answer is asked for as a stream, and why: only when
+// somebody may see it as it is written.
+func (c *modelCall) streams() (bool, StreamReason) {
+	switch {
+	case c.r.stream == StreamOn:
+		return true, StreamAsked
+	case c.r.stream == StreamOff:
+		return false, StreamDeclined
+	case c.r.events == nil:
+		return false, StreamUnread
+	case !c.r.shows(c.in):
+		return false, StreamChecked
 	}
-	return c.r.shows(c.in)
+	return true, StreamRead
 }
 
 // shows says whether text of a step may be shown before the step is done: an
@@ -237,6 +243,9 @@ func (c *modelCall) notice(n grid.Notice) {
 		emit(r, TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == ""})
 	case grid.NoticeExhausted:
 		r.warn(c.in.Step, "the account's credits are used up: no instrument can be topped up until credits are added")
+	case grid.NoticeNoStream:
+		c.stream, c.rec.StreamReason = false, StreamCuts
+		r.warn(c.in.Step, n.Instrument+" breaks its streams off: for a while it is asked without streaming")
 	case grid.NoticeRetry:
 		emit(r, Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
 		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, ErrorType: statusOr(n.Status, string(n.Class)), Delay: n.Delay})

@@ -30,9 +30,11 @@ type StepRecord struct {
 	Model        string `json:"model,omitempty"` // the serving model's own name
 	FinishReason string `json:"finish_reason,omitempty"`
 	Streamed     bool   `json:"streamed,omitempty"`
-	InputTokens  int64  `json:"input_tokens"`
-	OutputTokens int64  `json:"output_tokens"`
-	CachedTokens int64  `json:"cached_tokens,omitempty"`
+	// StreamReason says why a stream was asked for or not; empty when nothing was sent.
+	StreamReason StreamReason `json:"stream_reason,omitempty"`
+	InputTokens  int64        `json:"input_tokens"`
+	OutputTokens int64        `json:"output_tokens"`
+	CachedTokens int64        `json:"cached_tokens,omitempty"`
 
 	Attempts  []AttemptRecord `json:"attempts,omitempty"`
 	Waited    time.Duration   `json:"waited,omitempty"`     // for a top-up
@@ -44,6 +46,19 @@ type StepRecord struct {
 	LeftNanoUSD int64 `json:"left_nano_usd"`
 	LeftPercent int   `json:"left_percent"` // of the tightest cap of any kind; -1 unknown
 }
+
+// StreamReason says why an answer was asked for as a stream, or in one piece.
+type StreamReason string
+
+// Why an answer was asked for as a stream: the first two; or in one piece.
+const (
+	StreamAsked    StreamReason = "asked"    // Stream(StreamOn)
+	StreamRead     StreamReason = "read"     // somebody reads events
+	StreamDeclined StreamReason = "declined" // Stream(StreamOff)
+	StreamUnread   StreamReason = "unread"   // nobody reads events
+	StreamChecked  StreamReason = "checked"  // the answer is checked before it is shown
+	StreamCuts     StreamReason = "cuts"     // the instrument broke too many streams off
+)
 
 // Candidate is an instrument that was considered.
 type Candidate struct {

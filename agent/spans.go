@@ -60,7 +60,7 @@ func (c *modelCall) openSpan(ctx context.Context) {
 	addr, port := r.client.Host()
 	c.spanCtx, c.span = r.a.tracing.Chat(ctx, tracing.ChatStart{
 		Start: c.started, Agent: r.a.cfg.Name, Instrument: c.instrument.ID, Family: c.instrument.Family, Tier: c.instrument.Tier,
-		Step: c.in.Step, Kind: c.in.Kind, Final: c.in.Final, Route: c.routed(), ReservedNanoUSD: c.reserved, ServerAddress: addr, ServerPort: port, Stream: c.streams(), MaxTokens: int64(c.maxTokens),
+		Step: c.in.Step, Kind: c.in.Kind, Final: c.in.Final, Route: c.routed(), ReservedNanoUSD: c.reserved, ServerAddress: addr, ServerPort: port, Stream: c.stream, MaxTokens: int64(c.maxTokens),
 		Temperature: p.Temperature, TopP: p.TopP, Seed: p.Seed, Stop: p.Stop, OutputJSON: c.in.Schema, ReasoningEffort: deref(p.ReasoningEffort),
 		Input: func() string { return r.contentOf(ctx, c.in.Messages) },
 	})
@@ -84,7 +84,7 @@ func (c *modelCall) closeSpan(resp *grid.Response, err error) {
 	end := tracing.ChatEnd{
 		End: time.Now(), InputTokens: c.rec.InputTokens, OutputTokens: c.rec.OutputTokens, UsageKnown: resp != nil && resp.Usage != nil,
 		CostNanoUSD: c.rec.CostNanoUSD, CostSource: "estimate", Attempts: len(c.rec.Attempts),
-		RetryWait: c.rec.RetryWait, TopUpWait: c.rec.Waited,
+		RetryWait: c.rec.RetryWait, TopUpWait: c.rec.Waited, StreamReason: string(c.rec.StreamReason),
 	}
 	if c.rec.LeftNanoUSD >= 0 {
 		end.RemainingNanoUSD = &c.rec.LeftNanoUSD

@@ -60,6 +60,7 @@ type ChatEnd struct {
 	ResponseID    string
 	RequestID     string
 	FinishReason  string // as on the wire; "" = none arrived
+	StreamReason  string // why a stream was asked for or not; "" = not known
 	InputTokens   int64  // including cached ones
 	OutputTokens  int64  // including reasoning
 	CachedTokens  *int64 // nil = not reported
@@ -232,7 +233,8 @@ func (c *ChatSpan) End(e ChatEnd) {
 }
 
 func chatEndAttributes(e *ChatEnd) []attribute.KeyValue {
-	attrs := make([]attribute.KeyValue, 0, 19)
+	attrs := make([]attribute.KeyValue, 0, 20)
+	attrs = addString(attrs, keyStreamReason, word(e.StreamReason))
 	attrs = addString(attrs, keyResponseModel, short(e.ResponseModel))
 	attrs = addString(attrs, keyResponseID, short(e.ResponseID))
 	attrs = addString(attrs, keyRequestID, short(e.RequestID))

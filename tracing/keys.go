@@ -76,6 +76,7 @@ const (
 	keyRouteCandidates = attribute.Key("gridloop.route.candidates")
 	keyRouteSkipped    = attribute.Key("gridloop.route.skipped")
 	keyRouteChance     = attribute.Key("gridloop.route.probability")
+	keyStreamReason    = attribute.Key("gridloop.stream.reason")
 	keyCost            = attribute.Key("gridloop.cost.nano_usd")
 	keyCostDelta       = attribute.Key("gridloop.cost.delta.nano_usd")
 	keyCostSource      = attribute.Key("gridloop.cost.source")

@@ -182,7 +182,7 @@ func refund(r *telemetry) {
 	_, second := r.Attempt(call, tracing.AttemptStart{Start: at(1.2), URL: url, Number: 2, Instrument: "agent-prime", Reservation: "run-1/0/0/a/2"})
 	second.End(tracing.AttemptEnd{End: at(2), Status: 200, Billed: "yes", RequestID: "req-2", RedirectHost: "https://node.example/r?token=" + canary})
 	chat.End(tracing.ChatEnd{
-		End: at(2), ResponseModel: "some/model-5", ResponseID: "chatcmpl-1", RequestID: "req-2", FinishReason: "tool_calls",
+		End: at(2), ResponseModel: "some/model-5", ResponseID: "chatcmpl-1", RequestID: "req-2", FinishReason: "tool_calls", StreamReason: "read",
 		InputTokens: 1000, OutputTokens: 50, CachedTokens: pointer(int64(300)), ReasoningTokens: pointer(int64(20)), UsageKnown: true,
 		CostNanoUSD: 945_000, FirstChunk: 1500 * time.Millisecond, Attempts: 2, RetryWait: 10 * time.Millisecond, TopUpWait: time.Second, TopUpOutcome: "settled", RemainingNanoUSD: pointer(int64(8_055_000)),
 		Output: secret(`[{"role":"assistant","parts":[{"type":"text","content":"%s out"}]}]`),

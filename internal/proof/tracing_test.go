@@ -84,7 +84,7 @@ func TestASpanSaysWhatHappened(t *testing.T) {
 			"gen_ai.operation.name": "chat", "gen_ai.provider.name": "thegrid", "gen_ai.request.model": "agent-prime", "server.address": "api.thegrid.ai", "server.port": int64(443),
 			"gen_ai.response.model": "some/model-5", "gen_ai.response.finish_reasons": []string{"tool_call"}, "gen_ai.usage.input_tokens": int64(1000), "gen_ai.usage.output_tokens": int64(50),
 			"gen_ai.usage.cache_read.input_tokens": int64(300), "gen_ai.usage.reasoning.output_tokens": int64(20), "gen_ai.response.time_to_first_chunk": 1.5, "gen_ai.output.type": "json",
-			"gen_ai.request.stream": true, "gridloop.cost.nano_usd": int64(945_000), "gridloop.cost.source": "estimate", "gridloop.retry.attempts": int64(2), "gridloop.retry.wait": 0.01, "gridloop.topup.wait": 1.0,
+			"gen_ai.request.stream": true, "gridloop.stream.reason": "read", "gridloop.cost.nano_usd": int64(945_000), "gridloop.cost.source": "estimate", "gridloop.retry.attempts": int64(2), "gridloop.retry.wait": 0.01, "gridloop.topup.wait": 1.0,
 			"gridloop.topup.outcome": "settled", "gridloop.route.reason": "budget", "gridloop.route.requested": "agent-max", "gridloop.route.policy": "desk@3", "gridloop.route.rule": "light",
 			"gridloop.route.escalated": true, "gridloop.budget.reserved.nano_usd": int64(9_000_000), "gridloop.budget.remaining.nano_usd": int64(8_055_000), "gridloop.request.id": "req-2",
 			"gridloop.step.kind": "tools", "gridloop.step.final": true,
