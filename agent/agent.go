@@ -56,6 +56,7 @@ type Agent struct {
 	active map[*run]context.CancelCauseFunc
 	idle   chan struct{} // closed when the last active run ends after Shutdown
 	parked map[string]*run
+	ids    map[string]bool // of the runs under way and parked
 }
 
 var agentName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
@@ -64,7 +65,7 @@ var agentName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 // each naming its field and what to write instead. New sends nothing.
 func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, agents: make(map[string]*Agent), active: make(map[*run]context.CancelCauseFunc),
-		parked: make(map[string]*run), nonce: randomID(6)}
+		parked: make(map[string]*run), ids: make(map[string]bool), nonce: randomID(6)}
 	var errs []error
 	fail := func(err error) {
 		if err != nil {
@@ -293,6 +294,10 @@ func (a *Agent) enter(r *run, cancel context.CancelCauseFunc) error {
 	if a.closed {
 		return ErrClosed
 	}
+	if a.ids[r.id] {
+		return fmt.Errorf("agent: a run called %q is under way or parked: run ids are unique", r.id)
+	}
+	a.ids[r.id] = true
 	a.active[r] = cancel
 	return nil
 }
@@ -301,6 +306,9 @@ func (a *Agent) leave(r *run) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.active, r)
+	if !r.parked {
+		delete(a.ids, r.id)
+	}
 	if a.closed && len(a.active) == 0 {
 		close(a.idle)
 	}

@@ -67,10 +67,9 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 	if !ok {
 		return nil // nothing can give a final answer; the step itself will say so
 	}
-	// A quarter more, so that the reservation is not changed at every step.
-	for _, room := range []int{bytes + bytes/4 + answerBytes, bytes + answerBytes} {
+	for _, room := range []int{bytes + r.slack(bytes) + answerBytes, bytes + answerBytes} {
 		err := r.reserveAllowance(ctx, room, inst.ID, budget.Request{
-			Scopes:  onInstrument(r.scopes, inst),
+			Scopes:  r.scopesOn(inst),
 			Amounts: amounts(int64(room+or(inst.TemplateTokens, templateTokens)+finalTokens), r.client.Catalogue().Price(inst.ID).NanoUSDPerUnit),
 		})
 		if err == nil {
@@ -84,6 +83,16 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 		}
 	}
 	return nil
+}
+
+// slack is what the allowance has beyond today's history, so that it need not
+// grow at every step: much while there is plenty, little when every cent may
+// decide whether another step fits.
+func (r *run) slack(bytes int) int {
+	if r.leftPercent > 50 {
+		return max(bytes/4, 4096)
+	}
+	return bytes / 8
 }
 
 func (r *run) reserveAllowance(ctx context.Context, room int, instrument string, req budget.Request) error {

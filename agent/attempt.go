@@ -18,7 +18,6 @@ type attempt struct {
 	id     string
 	amount budget.Amounts
 	span   *tracing.AttemptSpan
-	renew  *renewal
 }
 
 // lease is how long a reservation stands without a sign of life. Its owner
@@ -54,7 +53,8 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 	if at.Header != nil {
 		r.a.tracing.Inject(actx, at.Header)
 	}
-	c.open = &attempt{id: id, amount: amount, span: span, renew: keepAlive(r.ledger, id)}
+	c.open = &attempt{id: id, amount: amount, span: span}
+	r.renewal.keep(r.ledger, id)
 	return actx, nil
 }
 
@@ -64,7 +64,7 @@ const templateTokens = 512
 
 func (c *modelCall) reserve(ctx context.Context, id string, prompt int64, at *grid.Attempt) (budget.Grant, budget.Amounts, error) {
 	r := c.r
-	scopes := onInstrument(r.scopes, c.instrument)
+	scopes := r.scopesOn(c.instrument)
 	swap := ""
 	if c.in.Final {
 		swap = r.allowance.take()
@@ -121,7 +121,7 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 		return
 	}
 	c.open = nil
-	a.renew.stop()
+	r.renewal.stop()
 	rec := AttemptRecord{Reservation: a.id, RequestID: v.RequestID, Instrument: at.Instrument, Status: v.Status, Billed: string(v.Billed), Class: string(v.Class)}
 	var err error
 	switch {
@@ -203,36 +203,42 @@ func statusOr(status int, class string) string {
 	return class
 }
 
-// renewal keeps the lease of a reservation while its call is in flight.
+// renewal keeps the lease of a reservation while its call is in flight. A run has
+// one call in flight at a time, so it has one renewal.
 type renewal struct {
-	mu      sync.Mutex
-	timer   *time.Timer
-	stopped bool
+	mu    sync.Mutex
+	timer *time.Timer
+	id    string // "" while nothing is in flight
 }
 
-func keepAlive(l *budget.Ledger, id string) *renewal {
-	k := &renewal{}
+func (k *renewal) keep(l *budget.Ledger, id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.timer = time.AfterFunc(lease/3, func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.stopped {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), settleTime)
-		defer cancel()
-		// If this fails the call goes on: the lease runs out, the bound is charged,
-		// and settling later gives the difference back.
-		_ = l.Renew(ctx, id, lease)
-		k.timer.Reset(lease / 3)
-	})
-	return k
+	k.id = id
+	if k.timer == nil {
+		k.timer = time.AfterFunc(lease/3, func() { k.renew(l) })
+		return
+	}
+	k.timer.Reset(lease / 3)
+}
+
+func (k *renewal) renew(l *budget.Ledger) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.id == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	// If this fails the call goes on: the lease runs out, the bound is charged,
+	// and settling later gives the difference back.
+	_ = l.Renew(ctx, k.id, lease)
+	k.timer.Reset(lease / 3)
 }
 
 func (k *renewal) stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.stopped = true
+	k.id = ""
 	k.timer.Stop()
 }

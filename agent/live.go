@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -183,9 +184,14 @@ func (l *Live[T]) finish(err error) {
 	defer close(l.done)
 	r := l.run
 	s := &r.state
+	steps := make([]StepRecord, len(s.Steps))
+	for i, rec := range s.Steps {
+		steps[i] = *rec
+		steps[i].Attempts = slices.Clone(rec.Attempts) // Reconcile changes them
+	}
 	res := &Result[T]{
-		Final: s.Final, Stop: s.Stop, Reason: s.Reason, Run: s.Run, Cost: costOf(s.Steps), Usage: s.Totals,
-		Steps: s.Steps, Elapsed: s.Elapsed, Waited: s.Waited, Abandoned: s.Abandoned, state: *s, blobs: r.blobs,
+		Final: s.Final, Stop: s.Stop, Reason: s.Reason, Run: s.Run, Cost: costOf(steps), Usage: s.Totals,
+		Steps: steps, Elapsed: s.Elapsed, Waited: s.Waited, Abandoned: s.Abandoned, state: *s, blobs: r.blobs,
 	}
 	var paused *Paused
 	if errors.As(err, &paused) {

@@ -379,7 +379,7 @@ func (c *modelCall) chargeDead(ctx context.Context) {
 	}
 }
 
-func bytesOf(refs []MessageRef) int {
+func bytesOf(refs []*MessageRef) int {
 	n := 0
 	for _, ref := range refs {
 		n += refBytes(ref)

@@ -41,12 +41,12 @@ type Op struct {
 
 // ModelIn is the input of a model op.
 type ModelIn struct {
-	Step     int          `json:"step"` // 0-based step of the run
-	Messages []MessageRef `json:"messages"`
-	Kind     string       `json:"kind"`               // the router's step kind
-	NoTools  bool         `json:"no_tools,omitempty"` // tools are not offered
-	Final    bool         `json:"final,omitempty"`    // the answer at a limit: paid from the allowance
-	Schema   bool         `json:"schema,omitempty"`   // ask for the run's structured output
+	Step     int           `json:"step"` // 0-based step of the run
+	Messages []*MessageRef `json:"messages"`
+	Kind     string        `json:"kind"`               // the router's step kind
+	NoTools  bool          `json:"no_tools,omitempty"` // tools are not offered
+	Final    bool          `json:"final,omitempty"`    // the answer at a limit: paid from the allowance
+	Schema   bool          `json:"schema,omitempty"`   // ask for the run's structured output
 
 	MaxTokens  int           `json:"max_tokens,omitempty"` // zero: the agent's own
 	Wait       time.Duration `json:"wait,omitempty"`       // what is left for waiting on a top-up
@@ -189,11 +189,11 @@ type VerifyOut struct {
 
 // RunOut is the outcome of a run op.
 type RunOut struct {
-	Message *MessageRef  `json:"message,omitempty"`
-	Status  string       `json:"status"`
-	Stop    Stop         `json:"stop"`
-	Totals  Totals       `json:"totals"`
-	Steps   []StepRecord `json:"steps,omitempty"`
+	Message *MessageRef   `json:"message,omitempty"`
+	Status  string        `json:"status"`
+	Stop    Stop          `json:"stop"`
+	Totals  Totals        `json:"totals"`
+	Steps   []*StepRecord `json:"steps,omitempty"`
 }
 
 // AwaitOut is the outcome of an await op.

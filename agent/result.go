@@ -53,7 +53,7 @@ func (r *Result[T]) Messages() []grid.Message {
 	refs := r.state.closed()
 	out := make([]grid.Message, 0, len(refs))
 	for _, ref := range refs {
-		m, err := loadMessage(context.Background(), r.blobs, ref)
+		m, err := loadMessage(context.Background(), r.blobs, *ref)
 		if err != nil {
 			return out
 		}
@@ -88,7 +88,7 @@ func (r *Result[T]) Conversation() Conversation {
 
 // Conversation is an earlier transcript that a run goes on from.
 type Conversation struct {
-	refs  []MessageRef
+	refs  []*MessageRef
 	blobs Blobs
 }
 

@@ -43,6 +43,20 @@ func runScopes(s *State) []budget.Scope {
 	return scopes
 }
 
+// scopesOn are the scopes of a reservation on an instrument. They are made once
+// for each instrument of a run and never changed.
+func (r *run) scopesOn(in grid.Instrument) []budget.Scope {
+	if s, ok := r.scopesBy[in.ID]; ok {
+		return s
+	}
+	if r.scopesBy == nil {
+		r.scopesBy = make(map[string][]budget.Scope, 2)
+	}
+	s := onInstrument(r.scopes, in)
+	r.scopesBy[in.ID] = s
+	return s
+}
+
 // onInstrument adds the scopes of an instrument, without touching scopes.
 func onInstrument(scopes []budget.Scope, in grid.Instrument) []budget.Scope {
 	out := make([]budget.Scope, 0, len(scopes)+3)

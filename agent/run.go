@@ -32,6 +32,7 @@ type run struct {
 	parent *run // the run that called this one's agent; nil at the root
 
 	resumed  bool
+	parked   bool
 	children map[string]*run     // runs of agents that this one called, by op key
 	inbox    map[string]Decision // decisions by call key
 	thawed   bool                // Resume itself is what a run parked for money waited for
@@ -39,6 +40,8 @@ type run struct {
 	// What the handlers of one run share. Model ops of a run never overlap, tool
 	// ops do, so only cause and message need the lock.
 	scopes      []budget.Scope
+	scopesBy    map[string][]budget.Scope // with an instrument's
+	renewal     renewal
 	strictMoney bool
 	warned      map[string]bool
 	transcripts [2]transcript // portable, and with the fields of the model's own
@@ -129,13 +132,13 @@ func outputPrint(s *tools.Schema) string {
 
 // write puts the first messages of the transcript in place.
 func (r *run) write(ctx context.Context, input string, o *runOptions) error {
-	var refs []MessageRef
+	var refs []*MessageRef
 	if r.a.system != nil {
 		h, err := r.blobs.Put(ctx, r.a.system)
 		if err != nil {
 			return fmt.Errorf("agent: Blobs: %w", err)
 		}
-		refs = append(refs, MessageRef{Hash: h, Role: "system", Bytes: len(r.a.system)})
+		refs = append(refs, &MessageRef{Hash: h, Role: "system", Bytes: len(r.a.system)})
 	}
 	for _, ref := range o.before.refs {
 		if ref.Inline == nil && o.before.blobs != r.blobs {
@@ -161,7 +164,7 @@ func (r *run) write(ctx context.Context, input string, o *runOptions) error {
 		if err != nil {
 			return err
 		}
-		refs = append(refs, ref)
+		refs = append(refs, &ref)
 	}
 	r.state.Refs, r.state.Input = refs, len(refs)
 	return nil
@@ -326,6 +329,7 @@ func (r *run) park() error {
 		return ErrClosed
 	}
 	r.a.parked[p.Token] = r
+	r.parked = true
 	return p
 }
 
@@ -389,6 +393,8 @@ func (a *Agent) unpark(token string, output *tools.Schema, o *runOptions) (*run,
 		}
 	}
 	delete(a.parked, token)
+	delete(a.ids, r.id)
+	r.parked = false
 	for _, d := range o.decisions {
 		r.inbox[d.key] = d.d
 	}

@@ -126,10 +126,10 @@ func chatErrorType(err error) string {
 
 // contentOf is the conversation in the form of the conventions. It is made only
 // when the user opted in to content and the span is recorded.
-func (r *run) contentOf(ctx context.Context, refs []MessageRef) string {
+func (r *run) contentOf(ctx context.Context, refs []*MessageRef) string {
 	msgs := make([]grid.Message, 0, len(refs))
 	for _, ref := range refs {
-		if m, err := loadMessage(ctx, r.blobs, ref); err == nil {
+		if m, err := loadMessage(ctx, r.blobs, *ref); err == nil {
 			msgs = append(msgs, m)
 		}
 	}

@@ -26,8 +26,8 @@ type State struct {
 
 	Trace string `json:"trace,omitempty"` // traceparent of the part before a pause
 
-	Refs  []MessageRef `json:"refs"`
-	Input int          `json:"input"` // how many of Refs stood there at the start
+	Refs  []*MessageRef `json:"refs"`  // what they point to never changes
+	Input int           `json:"input"` // how many of Refs stood there at the start
 
 	Phase   phase  `json:"phase"`
 	Turn    int    `json:"turn"`
@@ -42,7 +42,7 @@ type State struct {
 	Held       int      `json:"held,omitempty"`     // sleeps in a row for reservations of others
 
 	Taken     int           `json:"taken"` // model steps of this run itself
-	Steps     []StepRecord  `json:"steps,omitempty"`
+	Steps     []*StepRecord `json:"steps,omitempty"`
 	Totals    Totals        `json:"totals"`
 	Elapsed   time.Duration `json:"elapsed"` // wall time inside ops
 	Waited    time.Duration `json:"waited"`  // waited for top-ups since the last resume

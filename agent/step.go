@@ -180,14 +180,17 @@ func (s State) waitLeft() time.Duration { return max(s.Limits.Wait-s.Waited, 0) 
 // add appends to the transcript. It copies: two Steps from one State must not
 // share what follows.
 func (s State) add(refs ...MessageRef) State {
-	out := make([]MessageRef, len(s.Refs), len(s.Refs)+len(refs))
+	out := make([]*MessageRef, len(s.Refs), len(s.Refs)+len(refs))
 	copy(out, s.Refs)
-	s.Refs = append(out, refs...)
+	for i := range refs {
+		out = append(out, &refs[i])
+	}
+	s.Refs = out
 	return s
 }
 
-func (s State) record(r ...StepRecord) State {
-	out := make([]StepRecord, len(s.Steps), len(s.Steps)+len(r))
+func (s State) record(r ...*StepRecord) State {
+	out := make([]*StepRecord, len(s.Steps), len(s.Steps)+len(r))
 	copy(out, s.Steps)
 	s.Steps = append(out, r...)
 	return s

@@ -11,8 +11,11 @@ import (
 func (s State) modelDone(a answered) (State, []Op) {
 	out := a.out.Model
 	if out == nil {
+		if s.Phase == phaseFinal {
+			return s.close()
+		}
 		if a.out.OverTime {
-			return s.overTime(a)
+			return s.overTime()
 		}
 		return s.fail(Failure{Class: "executor", Message: "the executor returned no outcome for a model op"}).close()
 	}
@@ -26,14 +29,14 @@ func (s State) modelDone(a answered) (State, []Op) {
 	case out.Refused != nil:
 		return s.refused(a.op, *out.Refused)
 	case a.out.OverTime:
-		return s.overTime(a)
+		return s.overTime()
 	case out.Failed != nil:
 		return s.fail(*out.Failed).close()
 	}
 	return s.fail(Failure{Class: "executor", Message: "the executor returned an empty model outcome"}).close()
 }
 
-func (s State) overTime(answered) (State, []Op) {
+func (s State) overTime() (State, []Op) {
 	return s.finish(StopWall, "the limit of "+s.Limits.Wall.String()+" of work is reached")
 }
 
@@ -52,7 +55,7 @@ func (s State) account(out *ModelOut) State {
 		}
 	}
 	if out.Message != nil || len(r.Attempts) > 0 {
-		s = s.record(r)
+		s = s.record(&r)
 	}
 	return s
 }

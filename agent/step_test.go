@@ -83,7 +83,7 @@ func (w *fakeWorld) answer(op Op) (Outcome, bool) {
 
 func freshState(rnd *rand.Rand) State {
 	s := State{Version: LoopVersion, Agent: "a", Run: "r", Limits: Limits{Steps: 2 + rnd.IntN(10), ToolCalls: 4 + rnd.IntN(26), Parallel: 3, Repairs: 1, Wall: time.Minute, Wait: 30 * time.Second},
-		Kind: "tools", Refs: []MessageRef{{Hash: "s", Role: "system"}, {Hash: "u", Role: "user"}}, Input: 2}
+		Kind: "tools", Refs: []*MessageRef{{Hash: "s", Role: "system"}, {Hash: "u", Role: "user"}}, Input: 2}
 	if rnd.IntN(2) == 0 {
 		s.Verify, s.Schema = verifyOutput, true
 	}
@@ -91,7 +91,7 @@ func freshState(rnd *rand.Rand) State {
 }
 
 // validTranscript is law 4: every call answered exactly once, in call order.
-func validTranscript(refs []MessageRef) error {
+func validTranscript(refs []*MessageRef) error {
 	var open []string
 	for i, m := range refs {
 		if m.Role == "tool" {
@@ -243,7 +243,7 @@ func TestReplayAsksTheSame(t *testing.T) {
 }
 
 func TestNeighbouringReadOnlyCallsFormOneWave(t *testing.T) {
-	s := State{Run: "r", Limits: Limits{Parallel: 8}, Refs: []MessageRef{{Hash: "u", Role: "user"}}}
+	s := State{Run: "r", Limits: Limits{Parallel: 8}, Refs: []*MessageRef{{Hash: "u", Role: "user"}}}
 	s, ops := Step(s, nil)
 	calls := []CallRef{{ID: "1", Name: "a", ReadOnly: true}, {ID: "2", Name: "b", ReadOnly: true}, {ID: "3", Name: "c"}, {ID: "4", Name: "d"}, {ID: "5", Name: "e", ReadOnly: true}}
 	m := MessageRef{Hash: "m", Role: "assistant", Calls: calls}
@@ -274,7 +274,7 @@ func TestNeighbouringReadOnlyCallsFormOneWave(t *testing.T) {
 
 // Two Steps from one State must not see each other's messages.
 func TestStepsFromOneStateShareNothing(t *testing.T) {
-	s := State{Run: "r", Refs: make([]MessageRef, 1, 64)}
+	s := State{Run: "r", Refs: append(make([]*MessageRef, 0, 64), &MessageRef{})}
 	s, ops := Step(s, nil)
 	take := func(hash string) State {
 		m := MessageRef{Hash: hash, Role: "assistant", Text: true}

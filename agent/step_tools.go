@@ -54,7 +54,7 @@ func (s State) nextWave() (State, []Op) {
 
 // turnMessage is the assistant message whose calls are under way: the results
 // are added only when all of them are there.
-func (s State) turnMessage() MessageRef { return s.Refs[len(s.Refs)-1] }
+func (s State) turnMessage() MessageRef { return *s.Refs[len(s.Refs)-1] }
 
 // toolsDone takes the results of a wave.
 func (s State) toolsDone(done []answered) (State, []Op) {
