@@ -33,13 +33,18 @@ func (f fault) String() string {
 // inARow bounds the faults of one model call.
 const inARow = 2
 
-// patience is the retry policy under faults: two faults in a row are fewer than it
-// allows, whatever they are, and its clock runs a thousand times as fast.
+// patience is the retry policy under faults. Two in a row are fewer than a call
+// may meet, whatever they are. What watches over an instrument as a whole is off:
+// every request here has the same chance of a fault for as long as the replay
+// takes, so an instrument would be left alone that a real market's would not be.
+// The clock of all delays runs a thousand times as fast.
 func patience() grid.Retry {
 	return grid.Retry{
 		Max: 8, MaxCut: 4, MaxAmbiguous: 4,
+		BudgetMax: -1, BreakerCalls: -1, StreamCuts: -1,
 		Base: time.Millisecond, Cap: 30 * time.Millisecond,
 		TopUpDelays: []time.Duration{time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond},
+		Patience:    5 * time.Millisecond, ReleaseStep: 250 * time.Microsecond,
 	}
 }
 
@@ -51,7 +56,8 @@ func (o *options) explain(out io.Writer) {
 	if o.faults > 0 {
 		p := patience()
 		fmt.Fprintf(out, "Faults strike %g%% of the requests (seed %d), at most %d in a row for one model call. For that the retry budget is\n"+
-			"widened, from 4 retries and 2 after cut answers to %d and %d, and backoff runs on a clock 1,000 times as fast.\n",
+			"widened: %d retries of a call and %d after cut answers instead of 4 and 2, no bound and no breaker over all calls,\n"+
+			"streams that break off stay streams. Backoff runs on a clock 1,000 times as fast.\n",
 			100*o.faults, o.seed, inARow, p.Max, p.MaxCut)
 	}
 }

@@ -43,6 +43,11 @@ type Domain[DB interface {
 // observation and the final database. It returns how many it compared.
 func (d Domain[DB]) GroundTruth(t *testing.T, files ...string) (tasks, observations int) {
 	t.Helper()
+	var db DB // of the task that is played
+	set, err := tools.NewSet(d.Tools(func(context.Context) (DB, error) { return db, nil })...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, file := range files {
 		all, err := tau.ReadTasks(file)
 		if err != nil {
@@ -50,7 +55,8 @@ func (d Domain[DB]) GroundTruth(t *testing.T, files ...string) (tasks, observati
 		}
 		for _, task := range all {
 			t.Run(fmt.Sprintf("%s/%d", filepath.Base(file), task.ID), func(t *testing.T) {
-				observations += d.play(t, task)
+				db = d.Origin.Copy()
+				observations += d.play(t, task, db, set)
 			})
 			tasks++
 		}
@@ -58,12 +64,7 @@ func (d Domain[DB]) GroundTruth(t *testing.T, files ...string) (tasks, observati
 	return tasks, observations
 }
 
-func (d Domain[DB]) play(t *testing.T, task tau.Task) (compared int) {
-	db := d.Origin.Copy()
-	set, err := tools.NewSet(d.Tools(func(context.Context) (DB, error) { return db, nil })...)
-	if err != nil {
-		t.Fatal(err)
-	}
+func (d Domain[DB]) play(t *testing.T, task tau.Task, db DB, set *tools.Set) (compared int) {
 	for i, a := range task.Actions {
 		if a.Observation == nil {
 			continue // ends the conversation, or is no tool
