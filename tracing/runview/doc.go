@@ -11,5 +11,9 @@
 // axis. What a run asked and answered is shown only if content was recorded on its spans (see tracing.Config.Content), and
 // then it is in the page: treat the file as you treat the traces.
 //
+// In a service, the page can be a handler behind your own authentication:
+//
+//	mux.HandleFunc("GET /debug/runs", func(w http.ResponseWriter, _ *http.Request) { view.WriteHTML(w) })
+//
 // Equal spans give equal bytes. Only spans of gridloop's own tracer are kept; of other spans nothing but who their parent is.
 package runview

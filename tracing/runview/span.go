@@ -160,5 +160,5 @@ func listOf(v map[attribute.Key]attribute.Value, key attribute.Key) []string {
 }
 
 func has(v map[attribute.Key]attribute.Value, key attribute.Key) bool {
-	return v[key].Type() != attribute.INVALID
+	return v[key].Type() != attribute.EMPTY
 }
