@@ -106,6 +106,10 @@ func (a *account) turnOf(g *gate, now time.Time) time.Time {
 		}
 	}
 	if g.prober != nil {
+		// It went before the credits were known to be used up.
+		if until := g.sent.Add(a.retry.Patience); now.Before(until) {
+			return until
+		}
 		g.prober = nil
 	}
 	return a.next

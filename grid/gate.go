@@ -113,6 +113,9 @@ func (g *gate) trust(now time.Time) { g.doubt, g.served = now, g.account.admissi
 func (g *gate) dry(p *pass, episode uint64, found finding, hint time.Duration, now time.Time) {
 	a := g.account
 	delays := a.retry.TopUpDelays
+	if p != nil {
+		episode = p.episode // a silent prober's was renewed
+	}
 	current := episode == g.episode
 	prober := p != nil && current && g.state == gateProbing
 	slow := p != nil && p == a.prober
@@ -313,8 +316,9 @@ func (g *gate) look(w *waiter, end, now time.Time) (p *pass, until time.Time, ov
 	switch {
 	case p != nil:
 		g.line.pop()
+		g.release(now)
 		if h := g.line.head(); h != nil {
-			h.rouse()
+			h.rouse() // to watch over this one
 		}
 		return p, until, false
 	case !now.Before(end):

@@ -62,22 +62,26 @@ func newRates(all map[string]Rate, instrument string) *rates {
 
 func burst(perSecond float64) int { return int(min(max(math.Ceil(perSecond), 1), math.MaxInt32)) }
 
+// ahead is how long to wait for n, without booking it.
+func ahead(l *rate.Limiter, n int, now time.Time) time.Duration {
+	missing := float64(n) - l.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	return time.Duration(min(missing/float64(l.Limit()), math.MaxInt64/float64(2*time.Second)) * float64(time.Second))
+}
+
 // take books n at a limiter and returns how long to wait for it. What is more than a
 // burst is booked in parts.
-func take(l *rate.Limiter, n int, now time.Time) (wait time.Duration, undo func()) {
-	var all []*rate.Reservation
+func take(l *rate.Limiter, n int, now time.Time) (wait time.Duration, booked []*rate.Reservation) {
 	for n > 0 {
 		part := min(n, l.Burst())
 		res := l.ReserveN(now, part)
-		all = append(all, res)
+		booked = append(booked, res)
 		wait = max(wait, res.DelayFrom(now))
 		n -= part
 	}
-	return wait, func() {
-		for i := len(all) - 1; i >= 0; i-- {
-			all[i].CancelAt(now)
-		}
-	}
+	return wait, booked
 }
 
 // promptTokens is what a prompt of so many bytes is counted as before it is sent.
@@ -97,28 +101,16 @@ func (k *call) await(ctx context.Context, prompt int) (free func(used int), err 
 		}
 		leave = sync.OnceFunc(func() { <-r.slots })
 	}
-	now := time.Now()
-	var wait time.Duration
-	undo := make([]func(), 0, 2)
-	for _, b := range [...]struct {
-		limiter *rate.Limiter
-		n       int
-	}{{r.requests, 1}, {r.tokens, max(prompt, 1)}} {
-		if b.limiter == nil {
-			continue
-		}
-		d, back := take(b.limiter, b.n, now)
-		undo = append(undo, back)
-		wait = max(wait, d)
+	wait, booked, err := r.book(ctx, k, max(prompt, 1))
+	if err == nil && wait > 0 {
+		err = k.rest(ctx, wait)
 	}
-	if wait > 0 {
-		if err := k.rest(ctx, wait); err != nil {
-			for _, back := range undo {
-				back()
-			}
-			leave()
-			return nil, err
+	if err != nil {
+		for i := len(booked) - 1; i >= 0; i-- {
+			booked[i].Cancel()
 		}
+		leave()
+		return nil, err
 	}
 	return func(used int) {
 		leave()
@@ -126,6 +118,36 @@ func (k *call) await(ctx context.Context, prompt int) (free func(used int), err 
 			take(r.tokens, more, time.Now())
 		}
 	}, nil
+}
+
+// book takes what an attempt needs of both limits. A wait for which there is no time is
+// not booked: what others booked behind it could not move up.
+func (r *rates) book(ctx context.Context, k *call, prompt int) (wait time.Duration, booked []*rate.Reservation, err *Error) {
+	now := time.Now()
+	needs := [...]struct {
+		limiter *rate.Limiter
+		n       int
+	}{{r.requests, 1}, {r.tokens, prompt}}
+	if left, bounded := k.left(ctx); bounded {
+		for _, b := range needs {
+			if b.limiter == nil {
+				continue
+			}
+			if d := ahead(b.limiter, b.n, now); d > left {
+				err := k.fail(ClassThrottled, errNoTime)
+				err.RetryAfter = d
+				return 0, nil, err
+			}
+		}
+	}
+	for _, b := range needs {
+		if b.limiter == nil {
+			continue
+		}
+		d, more := take(b.limiter, b.n, now)
+		wait, booked = max(wait, d), append(booked, more...)
+	}
+	return wait, booked, nil
 }
 
 // slot waits for one of those that may be under way at once.
