@@ -66,7 +66,7 @@ func Admit(op *budget.ReserveOp, counts []*Count, swap *Row, now int64, ans *bud
 	r := &Row{ID: op.ID, Scopes: slices.Clone(op.Scopes), Bound: copied(op.Amounts), Idle: op.Idle, Swap: op.Swap, State: budget.StateOpen,
 		Admitted: now, Expires: now + int64(op.Lease), Links: make([]Link, 0, len(counts))}
 	for _, c := range counts {
-		c.Held = plus(c.Held, r.Bound.Get(c.Cap.Meter))
+		c.Held = Plus(c.Held, r.Bound.Get(c.Cap.Meter))
 		r.Links = append(r.Links, Link{Count: c})
 	}
 	r.Answer(ans)

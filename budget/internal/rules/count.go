@@ -86,7 +86,7 @@ func labels(s budget.Scope) bool {
 	return strings.HasPrefix(s.Kind, budget.Tag(""))
 }
 
-func (c *Count) room() int64   { return c.Cap.Limit - plus(c.Settled, c.Held) + c.freed }
+func (c *Count) room() int64   { return c.Cap.Limit - Plus(c.Settled, c.Held) + c.freed }
 func (c *Count) bounded() bool { return c.Cap.Limit != budget.None }
 
 // State is where the count stands.
@@ -106,7 +106,7 @@ func (c *Count) violation(asked int64) budget.Violation {
 	switch {
 	case asked > c.Cap.Limit:
 		v.Kind = budget.KindTooBig
-	case plus(c.Settled, asked) <= c.Cap.Limit:
+	case Plus(c.Settled, asked) <= c.Cap.Limit:
 		v.Kind = budget.KindHeld
 	}
 	return v
@@ -135,8 +135,8 @@ func FreezeOver(f budget.Freeze, now time.Time) bool {
 // At is an instant of the store's clock.
 func At(nano int64) time.Time { return time.Unix(0, nano).UTC() }
 
-// plus adds two amounts that are not negative and stops at MaxInt64.
-func plus(a, b int64) int64 {
+// Plus adds two amounts that are not negative and stops at MaxInt64.
+func Plus(a, b int64) int64 {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64
 	}

@@ -70,15 +70,15 @@ func (r *Row) move(to budget.State, actual budget.Amounts, ans *budget.Answer) {
 		if r.State.Unconfirmed() {
 			c.Unconfirmed = minus(c.Unconfirmed, before)
 		}
-		c.Settled = plus(minus(c.Settled, before), after)
+		c.Settled = Plus(minus(c.Settled, before), after)
 		if to.Unconfirmed() {
-			c.Unconfirmed = plus(c.Unconfirmed, after)
+			c.Unconfirmed = Plus(c.Unconfirmed, after)
 		}
 		if change > 0 {
 			above := max(after-bound, 0) - max(before-bound, 0)
-			unfit := max(plus(c.Settled, c.Held)-plus(c.Cap.Limit, c.Overrun), 0)
+			unfit := max(Plus(c.Settled, c.Held)-Plus(c.Cap.Limit, c.Overrun), 0)
 			more := min(change, max(above, unfit))
-			link.Over, c.Overrun = plus(link.Over, more), plus(c.Overrun, more)
+			link.Over, c.Overrun = Plus(link.Over, more), Plus(c.Overrun, more)
 		} else {
 			less := min(-change, link.Over)
 			link.Over, c.Overrun = link.Over-less, minus(c.Overrun, less)

@@ -1,0 +1,2 @@
+// Package sqlitestore keeps the counts of package budget in one SQLite file.
+package sqlitestore
