@@ -57,6 +57,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	if hint := e.hint(); hint != "" {
+		return e.text() + ": " + hint
+	}
+	return e.text()
+}
+
+// text is what happened, without the next step.
+func (e *Error) text() string {
 	var b strings.Builder
 	b.WriteString("grid: ")
 	if e.Instrument != "" {
@@ -76,9 +84,6 @@ func (e *Error) Error() string {
 	}
 	if e.RequestID != "" {
 		b.WriteString(" [request " + e.RequestID + "]")
-	}
-	if hint := e.hint(); hint != "" {
-		b.WriteString(": " + hint)
 	}
 	return b.String()
 }

@@ -52,7 +52,11 @@ func (t *Trading) Settings(ctx context.Context) (Settings, error) {
 	read := func(c *Client, from source) {
 		b, err := c.fetch(ctx, from)
 		if err != nil {
-			errs = append(errs, explain(err))
+			if c == t.platform {
+				errs = append(errs, advise(err, "check the access token: it lives for an hour and needs the scope account:read"))
+			} else {
+				errs = append(errs, explain(err))
+			}
 			return
 		}
 		b = unwrapped(b)

@@ -176,9 +176,13 @@ func (t *Trading) at(path ...string) source { return source{path: path, sign: t.
 
 // explain gives a refusal the advice that fits a signature rather than a key.
 func explain(err error) error {
+	return advise(err, "check the trading key, and that this machine's clock is right to 30 seconds")
+}
+
+func advise(err error, advice string) error {
 	var e *Error
 	if errors.As(err, &e) && e.Class == ClassAuth {
-		e.advice = "check the trading key, and that this machine's clock is right to 30 seconds"
+		e.advice = advice
 	}
 	return err
 }
