@@ -148,7 +148,7 @@ func (x *exchange) signalOf(err error) (sig signal, dial bool) {
 	if errors.Is(err, ErrRedirect) {
 		return sigRedirect, false
 	}
-	if x.sent != nil && x.sent.Load() {
+	if _, unsent := errors.AsType[*unsentError](err); !unsent && x.sent != nil && x.sent.Load() {
 		return sigUnanswered, false
 	}
 	var cert *tls.CertificateVerificationError

@@ -2,7 +2,6 @@ package grid
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -31,19 +30,4 @@ func newTransport() *http.Transport {
 		TLSHandshakeTimeout: 10 * time.Second,
 		DisableCompression:  true,
 	}
-}
-
-// bufferedConn copies request bodies through a pooled buffer.
-type bufferedConn struct {
-	net.Conn
-	buffers *sync.Pool
-}
-
-// onlyWriter hides every method but Write, so that io.CopyBuffer uses its buffer.
-type onlyWriter struct{ io.Writer }
-
-func (c *bufferedConn) ReadFrom(r io.Reader) (int64, error) {
-	buf := c.buffers.Get().(*[]byte)
-	defer c.buffers.Put(buf)
-	return io.CopyBuffer(onlyWriter{c.Conn}, r, *buf)
 }
