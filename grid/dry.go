@@ -159,6 +159,9 @@ func (k *call) queue(ctx context.Context) *Error {
 		at := time.Now()
 		p, until, over := g.look(w, end, at)
 		fail := w.fail
+		if p != nil {
+			k.episode = p.episode // others renew it under the lock
+		}
 		var err *Error
 		if over {
 			k.waited += at.Sub(now)
@@ -168,7 +171,7 @@ func (k *call) queue(ctx context.Context) *Error {
 		a.mu.Unlock()
 		switch {
 		case p != nil:
-			k.pass, k.episode, went = p, p.episode, true
+			k.pass, went = p, true
 			return nil
 		case fail != nil:
 			return k.notBought(fail)
