@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gridloop/gridloop/agent"
@@ -20,7 +21,7 @@ import (
 type cashier struct {
 	paid  []tools.Call
 	asked int // how often the tool was asked whether a person is needed
-	looks int
+	looks atomic.Int32
 }
 
 func (c *cashier) tools() []tools.Tool {
@@ -36,8 +37,8 @@ func (c *cashier) tools() []tools.Tool {
 			c.asked++
 			return !strings.Contains(string(args), "1}"), nil
 		})),
-		tools.New("see", "Look at something secret.", func(context.Context, empty) (string, error) { c.looks++; return "seen", nil }, tools.ReadOnly(), tools.NeedsApproval()),
-		tools.New("look", "Look.", func(context.Context, empty) (string, error) { c.looks++; return "looked", nil }, tools.ReadOnly()),
+		tools.New("see", "Look at something secret.", func(context.Context, empty) (string, error) { c.looks.Add(1); return "seen", nil }, tools.ReadOnly(), tools.NeedsApproval()),
+		tools.New("look", "Look.", func(context.Context, empty) (string, error) { c.looks.Add(1); return "looked", nil }, tools.ReadOnly()),
 	}
 }
 
@@ -82,8 +83,8 @@ func TestApprovedCallRunsOnceUnderItsFirstKey(t *testing.T) {
 	}
 	res, err = reopened.Result()
 	stands(t, res, err)
-	if err != nil || res.Text != "done" || len(c.paid) != 1 || c.looks != 1 {
-		t.Fatalf("%q, paid %d times, looked %d times: %v", res.Text, len(c.paid), c.looks, err)
+	if err != nil || res.Text != "done" || len(c.paid) != 1 || c.looks.Load() != 1 {
+		t.Fatalf("%q, paid %d times, looked %d times: %v", res.Text, len(c.paid), c.looks.Load(), err)
 	}
 	if got := c.paid[0]; got.Key != p.Calls[0].Key || got.Approver != "ann" || got.Tenant != "acme" {
 		t.Errorf("the tool was told %+v, the pause named the key %q", got, p.Calls[0].Key)
@@ -119,20 +120,20 @@ func TestPauseNamesEveryCallAndPartialDecisionsPauseAgain(t *testing.T) {
 	res, err := agent.Run[string](t.Context(), a, "go")
 	stands(t, res, err)
 	p := paused(t, err)
-	if len(p.Calls) != 3 || c.looks != 1 {
-		t.Fatalf("%d calls wait, %d ran", len(p.Calls), c.looks)
+	if len(p.Calls) != 3 || c.looks.Load() != 1 {
+		t.Fatalf("%d calls wait, %d ran", len(p.Calls), c.looks.Load())
 	}
 	res, err = agent.Resume[string](t.Context(), a, p.Token, agent.Approve(p.Calls[2]), agent.Deny(p.Calls[0]))
 	stands(t, res, err)
 	again := paused(t, err)
-	if len(again.Calls) != 1 || again.Calls[0].Key != p.Calls[1].Key || again.Token == p.Token || c.looks != 1 {
-		t.Fatalf("%+v wait, %d ran", again.Calls, c.looks)
+	if len(again.Calls) != 1 || again.Calls[0].Key != p.Calls[1].Key || again.Token == p.Token || c.looks.Load() != 1 {
+		t.Fatalf("%+v wait, %d ran", again.Calls, c.looks.Load())
 	}
 	res, err = agent.Resume[string](t.Context(), a, again.Token, agent.Approve(again.Calls[0]))
 	stands(t, res, err)
 	got := results(res.History())
-	if err != nil || c.looks != 3 || !strings.Contains(got[0], "refused") || got[1] != "looked" || got[2] != "seen" || got[3] != "seen" {
-		t.Errorf("%d ran, the results are %q: %v", c.looks, got, err)
+	if err != nil || c.looks.Load() != 3 || !strings.Contains(got[0], "refused") || got[1] != "looked" || got[2] != "seen" || got[3] != "seen" {
+		t.Errorf("%d ran, the results are %q: %v", c.looks.Load(), got, err)
 	}
 	if n := chats(m, 1); n != 2 {
 		t.Errorf("%d requests: people cost nothing", n)

@@ -37,7 +37,7 @@ func TestToolThatFailsIsAResultForTheModel(t *testing.T) {
 	set := []tools.Tool{
 		tools.New("broken", "Fail.", func(context.Context, empty) (string, error) { return "", errors.New("the printer is on fire") }),
 		tools.New("panics", "Panic.", func(context.Context, empty) (string, error) { panic("at the disco") }),
-		tools.New("exits", "Exit.", func(context.Context, empty) (string, error) { var m map[string]int; m["x"] = 1; return "", nil }),
+		tools.New("exits", "Exit.", func(context.Context, empty) (string, error) { noMap()["x"] = 1; return "", nil }),
 		tools.New("slow", "Sleep.", func(ctx context.Context, _ empty) (string, error) { <-ctx.Done(); return "", ctx.Err() }, tools.Timeout(time.Second)),
 		tools.New("number", "Count.", func(_ context.Context, v in) (int, error) { return v.N + 1, nil }),
 		tools.New("unprintable", "Return a channel.", func(context.Context, empty) (any, error) { return make(chan int), nil }),
@@ -280,3 +280,5 @@ func TestToolEndsTheRun(t *testing.T) {
 		}
 	})
 }
+
+func noMap() map[string]int { return nil }

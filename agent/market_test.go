@@ -16,7 +16,6 @@ import (
 	"github.com/gridloop/gridloop/agent"
 	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/grid/gridtest"
-	"github.com/gridloop/gridloop/router"
 	"github.com/gridloop/gridloop/tools"
 )
 
@@ -130,12 +129,6 @@ func turns(m *gridtest.Market, replies ...gridtest.Reply) {
 			return replies[t.N]
 		}
 		return say("done")
-	})
-}
-
-func on(instrument string) router.Router {
-	return router.Func(func(router.Step, router.Snapshot) router.Decision {
-		return router.Decision{Instrument: instrument, Reason: router.ReasonDefault, Why: "the test wants it", Probability: 1}
 	})
 }
 

@@ -56,6 +56,9 @@ func (t *memory) RoundTrip(req *http.Request) (*http.Response, error) {
 	case <-x.started:
 	case <-req.Context().Done():
 		cancel()
+		// What is not read yet was never sent: a market that read on would bill a
+		// request that its client knows it did not send whole.
+		x.sending.stop()
 		return nil, context.Cause(req.Context())
 	}
 	return x.response()
@@ -71,6 +74,7 @@ func closeBody(req *http.Request) {
 // one side, the client's response body on the other.
 type exchange struct {
 	request *http.Request
+	sending *sending
 	cancel  context.CancelFunc
 	header  http.Header
 	started chan struct{}
@@ -104,8 +108,31 @@ func (x *exchange) received(ctx context.Context) *http.Request {
 	if body == nil {
 		body = http.NoBody
 	}
-	r.Body = &written{ReadCloser: body, trace: httptrace.ContextClientTrace(x.request.Context())}
+	x.sending = &sending{ReadCloser: body}
+	r.Body = &written{ReadCloser: x.sending, trace: httptrace.ContextClientTrace(x.request.Context())}
 	return r
+}
+
+// sending is the request's body until its client leaves.
+type sending struct {
+	io.ReadCloser
+	mu   sync.Mutex
+	left bool
+}
+
+func (s *sending) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return s.ReadCloser.Read(p)
+}
+
+func (s *sending) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = true
 }
 
 // written tells a client's trace when its request was sent: clients decide by
