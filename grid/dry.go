@@ -144,17 +144,8 @@ func (k *call) queue(ctx context.Context) *Error {
 	}
 	k.waiting = true
 	k.notify(NoticeTopUpWait, n)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	var timer *time.Timer
 	for {
-		select {
-		case <-w.wake:
-		case <-timer.C:
-		case <-ctx.Done():
-			return k.interrupted(ctx)
-		case <-k.client.done:
-			return k.fail(ClassClosed, nil)
-		}
 		a.mu.Lock()
 		at := time.Now()
 		p, until, over := g.look(w, end, at)
@@ -164,9 +155,7 @@ func (k *call) queue(ctx context.Context) *Error {
 		}
 		var err *Error
 		if over {
-			k.waited += at.Sub(now)
 			err = k.gaveUp(at)
-			k.waited -= at.Sub(now)
 		}
 		a.mu.Unlock()
 		switch {
@@ -178,7 +167,24 @@ func (k *call) queue(ctx context.Context) *Error {
 		case over:
 			return err
 		}
-		timer.Reset(time.Until(until))
+		left := time.Until(until)
+		if left <= 0 {
+			continue
+		}
+		if timer == nil {
+			timer = time.NewTimer(left)
+			defer timer.Stop()
+		} else {
+			timer.Reset(left)
+		}
+		select {
+		case <-w.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			return k.interrupted(ctx)
+		case <-k.client.done:
+			return k.fail(ClassClosed, nil)
+		}
 	}
 }
 

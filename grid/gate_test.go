@@ -338,9 +338,11 @@ func TestLeavingProberPassesTheBatonOn(t *testing.T) {
 		var rest []error
 		wg.Go(func() { rest = run(t.Context(), c, 50, time.Hour, nil) })
 		time.Sleep(250 * time.Millisecond) // its probe is on the wire
+		p.mu.Lock()
 		if p.underWay != 1 {
 			t.Errorf("%d on the wire", p.underWay)
 		}
+		p.mu.Unlock()
 		cancel()
 		wg.Wait()
 		if !errors.Is(errs[0], context.Canceled) {
