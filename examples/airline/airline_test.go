@@ -49,7 +49,7 @@ func someDB(t testing.TB) *DB {
 // A row is one call on a fresh copy of the database.
 type row struct {
 	name, tool, args string
-	want             string // the result; a document is compared by want alone if it begins with Error
+	want             string // the result
 	user, trip       string // ann and reservation R1 afterwards; empty: as before
 }
 

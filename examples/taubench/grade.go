@@ -14,25 +14,23 @@ import (
 	"github.com/gridloop/gridloop/tools"
 )
 
-type tauHashes = tau.Hashes
-
-func hashes(db *airline.DB) tauHashes {
-	return tauHashes{Python: db.Hash(tables.Repr), Norm: db.Hash(tables.Norm)}
+func hashes(db *airline.DB) tau.Hashes {
+	return tau.Hashes{Python: db.Hash(tables.Repr), Norm: db.Hash(tables.Norm)}
 }
 
 // A grade is how the benchmark judges a conversation.
 type grade struct {
-	truth  tauHashes // of the database after the actions that would have been right
+	truth  tau.Hashes // of the database after the actions that would have been right
 	reward float64
 }
 
 // grades work each right solution out once; many conversations share a task.
 type grades struct {
 	mu    sync.Mutex
-	truth map[string]tauHashes
+	truth map[string]tau.Hashes
 }
 
-func newGrades() *grades { return &grades{truth: make(map[string]tauHashes)} }
+func newGrades() *grades { return &grades{truth: make(map[string]tau.Hashes)} }
 
 // of grades what was played: 1 if the database is as it should be and the customer
 // was told all that the task wants told, else 0. A conversation that was cut off at
@@ -73,10 +71,10 @@ func told(messages []grid.Message, outputs []string) bool {
 }
 
 // solve runs a task's right actions on a copy of the database.
-func (g *grades) solve(ctx context.Context, r *recording) (tauHashes, error) {
+func (g *grades) solve(ctx context.Context, r *recording) (tau.Hashes, error) {
 	actions, err := json.Marshal(r.Task.Actions)
 	if err != nil {
-		return tauHashes{}, err
+		return tau.Hashes{}, err
 	}
 	key := fmt.Sprintf("%p %s", r.origin, actions)
 	g.mu.Lock()
@@ -87,14 +85,14 @@ func (g *grades) solve(ctx context.Context, r *recording) (tauHashes, error) {
 	db := r.origin.Copy()
 	set, err := tools.NewSet(airline.Tools(func(context.Context) (*airline.DB, error) { return db, nil })...)
 	if err != nil {
-		return tauHashes{}, err
+		return tau.Hashes{}, err
 	}
 	for _, a := range r.Task.Actions {
 		if t, ok := set.Lookup(a.Name); ok && t.EndsRun() {
 			continue
 		}
 		if res := set.Call(ctx, a.Name, a.Arguments); res.Status != tools.StatusOK {
-			return tauHashes{}, fmt.Errorf("the task's own action %s cannot be run: %s", a.Name, res.Content)
+			return tau.Hashes{}, fmt.Errorf("the task's own action %s cannot be run: %s", a.Name, res.Content)
 		}
 	}
 	g.truth[key] = hashes(db)

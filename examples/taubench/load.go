@@ -63,8 +63,7 @@ func (r *recording) said() []tau.Message {
 	return all
 }
 
-// isLast says whether the recording ends with a message of the model or before
-// any other that it wrote behind message i.
+// isLast says whether the model wrote nothing behind message i.
 func (r *recording) isLast(i int) bool {
 	return !slices.ContainsFunc(r.Messages[i+1:], func(m tau.Message) bool { return m.Role == "assistant" })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gridloop/gridloop/agent"
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/examples/airline"
+	"github.com/gridloop/gridloop/examples/internal/tau"
 	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/grid/gridtest"
 	"github.com/gridloop/gridloop/tools"
@@ -125,7 +126,7 @@ type played struct {
 	steps    []agent.StepRecord
 	cost     int64 // nano-USD, by receipts
 	runs     int
-	final    tauHashes
+	final    tau.Hashes
 	grade    grade
 	stopped  string   // the limit that ended it early, if one did
 	trouble  []string // what should not have happened
