@@ -173,7 +173,7 @@ func (g *gate) admit(p *pass, now time.Time) {
 		g.account.clear(g, now)
 		g.flow(now)
 	case gateReleasing:
-		g.window++
+		g.window = max(g.window, min(g.window+1, g.account.retry.ReleaseMax))
 		g.quiet = now
 	}
 	g.release(now)

@@ -39,6 +39,9 @@ type Retry struct {
 	// Patience is the silence after which a request counts as let in: a market without
 	// tokens says so at once. 5 s.
 	Patience time.Duration
+	// ReleaseMax is how many requests at most wait for the market to let them in, while
+	// those that waited for a balance are released: 256.
+	ReleaseMax int
 	// ReleaseStep spreads those who were told to try later: 250 ms.
 	ReleaseStep time.Duration
 
@@ -72,6 +75,9 @@ func (r Retry) withDefaults() Retry {
 	r.ExhaustedDelay = orDuration(r.ExhaustedDelay, time.Minute)
 	r.DoubtAfter = orDuration(r.DoubtAfter, 90*time.Second)
 	r.Patience = orDuration(r.Patience, 5*time.Second)
+	if r.ReleaseMax <= 0 {
+		r.ReleaseMax = 256
+	}
 	r.ReleaseStep = orDuration(r.ReleaseStep, 250*time.Millisecond)
 	r.BudgetRatio = orShare(r.BudgetRatio, 0.1)
 	r.BudgetFloor = orShare(r.BudgetFloor, 10)
