@@ -101,6 +101,7 @@ func TestBreakReturnsAfterTheGraceAndNamesTheAbandoned(t *testing.T) {
 		var left time.Time
 		for e := range live.Events() {
 			if _, ok := e.(agent.ToolStarted); ok {
+				synctest.Wait() // the tool hangs by now
 				left = time.Now()
 				break
 			}
