@@ -26,7 +26,7 @@ type assembly struct {
 // maxCalls and maxFields bound what one message may hold. Each new one is looked for
 // among those before it.
 const (
-	maxCalls  = 4096
+	maxCalls  = 1024
 	maxFields = 1024
 )
 

@@ -125,7 +125,7 @@ func TestFieldsWithoutEndAreRefused(t *testing.T) {
 func TestAPackedGigabyteIsBoundedWhereItIsUnpacked(t *testing.T) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
-	_, _ = io.Copy(z, &flood{head: `{"choices":[{"message":{"content":"`, unit: "aaaaaaaa", size: 32 << 20})
+	_, _ = io.Copy(z, &flood{head: `{"choices":[{"message":{"content":"`, unit: "aaaaaaaa", size: 4 << 20})
 	_ = z.Close()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -192,6 +192,38 @@ func TestOddBodies(t *testing.T) {
 			case err == nil && row.body != "\xef\xbb\xbf"+answerJSON && res.Message.Text() != row.text:
 				t.Errorf("%s: %q", row.name, res.Message.Text())
 			}
+		}
+	}
+}
+
+func TestACallInBothFormsIsTheOneThatSaysSomething(t *testing.T) {
+	for name, call := range map[string]string{
+		"the empty form first": `{"id":"a","custom":{"name":"","input":""},"type":"function","function":{"name":"f","arguments":"{}"}}`,
+		"the empty form last":  `{"id":"a","type":"function","function":{"name":"f","arguments":"{}"},"custom":{"name":"","input":null}}`,
+	} {
+		res, _, err := read(t, served200(`{"choices":[{"message":{"role":"assistant","tool_calls":[`+call+`]},"finish_reason":"tool_calls"}]}`), false)
+		if err != nil || len(res.Message.ToolCalls) != 1 || res.Message.ToolCalls[0].Name != "f" || res.Message.ToolCalls[0].Arguments != "{}" {
+			t.Errorf("%s: %+v (%v)", name, res, err)
+		}
+	}
+}
+
+func TestErrorsAreFoundInEveryEnvelope(t *testing.T) {
+	for name, body := range map[string]string{
+		"the market's":           `{"errors":{"detail":"no luck"}}`,
+		"its code and message":   `{"errors":{"detail":"bad_thing","message":"no luck"}}`,
+		"a provider's":           `{"error":{"message":"no luck","type":"t","code":7}}`,
+		"a text":                 `{"error":"no luck"}`,
+		"a sign-in's":            `{"error":"invalid_grant","error_description":"no luck"}`,
+		"a validator's list":     `{"detail":[{"loc":["body"],"msg":"no luck","type":"missing"}]}`,
+		"fields at the top":      `{"object":"error","message":"no luck"}`,
+		"an error in an error":   `{"error":{"error":{"message":"no luck"}}}`,
+		"plain text":             "no luck\n",
+		"with a byte order mark": "\xef\xbb\xbf" + `{"error":"no luck"}`,
+	} {
+		_, _, err := read(t, &served{status: 422, body: []byte(body)}, false)
+		if e, ok := errors.AsType[*grid.Error](err); !ok || e.Message != "no luck" || e.Status != 422 {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
