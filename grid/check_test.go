@@ -80,7 +80,9 @@ func TestACheckNamesWhatIsWrongAndItsMend(t *testing.T) {
 		subject, part string
 	}{
 		{"a trading key for inference", gridtest.Config{}, func(c *grid.CheckConfig) { c.Config.APIKey = c.Trading.Key }, grid.LevelFail, "configuration", "consumption key"},
-		{"two mistakes at once", gridtest.Config{}, func(c *grid.CheckConfig) { c.Config.APIKey, c.Config.BaseURL = c.Trading.Key, "https://api.thegrid.ai/v1/v1" }, grid.LevelFail, "configuration", "write /v1 once"},
+		{"two mistakes at once", gridtest.Config{}, func(c *grid.CheckConfig) {
+			c.Config.APIKey, c.Config.BaseURL = c.Trading.Key, "https://api.thegrid.ai/v1/v1"
+		}, grid.LevelFail, "configuration", "write /v1 once"},
 		{"a revoked key", gridtest.Config{}, func(c *grid.CheckConfig) { c.Config.APIKey = "grid_test_revoked" }, grid.LevelFail, "key", "Profile > API Keys"},
 		{"an account's host", gridtest.Config{}, func(c *grid.CheckConfig) { c.Config.BaseURL = grid.DefaultTradingURL }, grid.LevelFail, "base url", "not inference"},
 		{"another protocol's host", gridtest.Config{}, func(c *grid.CheckConfig) { c.Config.BaseURL = "https://messages-beta.api.thegrid.ai/v1" }, grid.LevelFail, "base url", "another protocol"},
