@@ -101,7 +101,7 @@ func (a *account) turnOf(g *gate, now time.Time) time.Time {
 		a.prober = nil
 	}
 	for _, other := range a.gates {
-		if false && other.line.n > 0 && other.prober == nil && other.probed < g.probed {
+		if other != g && other.line.n > 0 && other.prober == nil && other.probed < g.probed {
 			return time.Time{}
 		}
 	}

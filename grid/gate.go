@@ -196,11 +196,8 @@ func (g *gate) nothing(p *pass, sent bool, now time.Time) {
 	prober := p == g.prober
 	slow := p == g.account.prober
 	g.retire(p)
-	switch {
-	case prober && sent:
+	if prober && sent {
 		g.schedule(now, 0)
-	case prober:
-		g.next = now
 	}
 	if slow && !sent {
 		g.account.next = now

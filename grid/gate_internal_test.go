@@ -34,6 +34,7 @@ type caller struct {
 	pass    *pass
 	episode uint64
 	began   time.Time // of its request
+	until   time.Time // when it looks again by itself
 	back    bool
 }
 
@@ -196,7 +197,16 @@ func randomLife(t *testing.T, seed uint64) {
 	look := func() {
 		still := waiting[:0]
 		for _, c := range waiting {
-			p, _, over := c.g.look(c.w, c.end, h.now)
+			select {
+			case <-c.w.wake:
+			default:
+				if h.now.Before(c.until) {
+					still = append(still, c)
+					continue // it sleeps: nobody woke it
+				}
+			}
+			p, until, over := c.g.look(c.w, c.end, h.now)
+			c.until = until
 			switch {
 			case p != nil:
 				c.pass, c.episode, c.began = p, p.episode, h.now
@@ -233,6 +243,7 @@ func randomLife(t *testing.T, seed uint64) {
 			return
 		}
 		h.join(c)
+		c.until = time.Time{}
 		waiting = append(waiting, c)
 	}
 	step := func() {
@@ -284,6 +295,7 @@ func randomLife(t *testing.T, seed uint64) {
 	full = true
 	for _, c := range waiting {
 		c.end = h.now.Add(24 * time.Hour)
+		c.w.rouse() // it has a new end
 	}
 	for i := 0; len(waiting)+len(sent) > 0; i++ {
 		if i > 10000 {

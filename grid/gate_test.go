@@ -46,13 +46,14 @@ func (p *purse) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.requests++
 	p.underWay++
 	p.most = max(p.most, p.underWay)
+	latency := p.latency
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		p.underWay--
 		p.mu.Unlock()
 	}()
-	if err := rest(ctx, p.latency); err != nil {
+	if err := rest(ctx, latency); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
@@ -357,6 +358,56 @@ func TestLeavingProberPassesTheBatonOn(t *testing.T) {
 		if p.requests > 50+1+len(p.probes)+1 {
 			t.Errorf("%d requests, %d refused", p.requests, p.refused)
 		}
+	})
+}
+
+func TestLeavingHeadOfTheLinePassesTheBatonOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &purse{latency: 10 * time.Millisecond, filled: time.Now().Add(6 * time.Second)}
+		c := p.client(t)
+		run(t.Context(), c, 1, 0, nil)
+		began := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { run(ctx, c, 10, time.Hour, nil) })
+		time.Sleep(time.Millisecond)
+		wg.Go(func() {
+			if k, err := failures(run(t.Context(), c, 50, time.Hour, nil)); k > 0 {
+				t.Errorf("%d lost: %v", k, err)
+			}
+		})
+		time.Sleep(500 * time.Millisecond) // nobody is asking
+		cancel()
+		wg.Wait()
+		if took := time.Since(began); took > 12*time.Second || p.requests > 60 {
+			t.Errorf("%d requests, after %v", p.requests, took)
+		}
+	})
+}
+
+func TestProbeWithoutAnAnswerHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &purse{latency: 10 * time.Millisecond}
+		c := p.client(t, func(cfg *grid.Config) { cfg.Rand = func() float64 { return 0 } })
+		run(t.Context(), c, 1, 0, nil)
+		p.latency, p.filled = 10*time.Minute, time.Now()
+		var wg sync.WaitGroup
+		began := time.Now()
+		wg.Go(func() { run(t.Context(), c, 1, time.Hour, nil) })
+		time.Sleep(time.Second)
+		wg.Go(func() {
+			if k, err := failures(run(t.Context(), c, 50, time.Hour, nil)); k > 0 {
+				t.Errorf("%d lost: %v", k, err)
+			}
+			if took := time.Since(began); took > time.Minute {
+				t.Errorf("they waited %v for one that got no answer", took)
+			}
+		})
+		time.Sleep(time.Second)
+		p.mu.Lock()
+		p.latency = 10 * time.Millisecond // for all that follow
+		p.mu.Unlock()
+		wg.Wait()
 	})
 }
 
