@@ -385,11 +385,6 @@ func fieldsOf(all []gathered) []Field {
 // complete tells whether the model, or the provider, said that it was done.
 func (a *assembly) complete() bool { return a.done || a.finish != "" }
 
-// empty tells whether nothing of a message arrived.
-func (a *assembly) empty() bool {
-	return !a.hasText && len(a.slots) == 0 && len(a.extra) == 0 && len(a.refusal) == 0 && !a.parts.open
-}
-
 func (a *assembly) message() Message {
 	m := Message{Role: a.role, Extra: fieldsOf(a.extra)}
 	if m.Role == "" {

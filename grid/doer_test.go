@@ -45,6 +45,7 @@ func TestExistingGoOpenAICodeWorksThroughDoer(t *testing.T) {
 	if err != nil || res.Choices[0].Message.Content != "hello" {
 		t.Fatalf("%+v, %v", res, err)
 	}
+	//lint:ignore SA1019 programs that are there send max_tokens
 	question.MaxTokens = 60
 	stream, err := program.CreateChatCompletionStream(t.Context(), question)
 	if err != nil {

@@ -45,7 +45,6 @@ type probe struct {
 	redirected  bool  // an unfollowed request is known to be free
 	began       time.Time
 	first, cut  answer
-	model       string
 	totalTokens int64
 	findings    []gridtest.Finding
 }
