@@ -1,0 +1,257 @@
+package redisstore
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gridloop/gridloop/budget"
+)
+
+// Scopes are written as [budget.Scope.String] does, amounts as "money=900 tokens=12" in one order only, so that equal
+// amounts are equal texts. A count's key has the lines meter, cap, scopes, and start and end of the window in nanoseconds.
+
+func parseScope(text string) (budget.Scope, bool) {
+	if text == budget.ScopeAccount {
+		return budget.Scope{Kind: budget.ScopeAccount}, true
+	}
+	kind, name, ok := strings.Cut(text, " ")
+	if strings.Contains(name, "%") {
+		plain, err := url.PathUnescape(name)
+		ok, name = ok && err == nil, plain
+	}
+	s := budget.Scope{Kind: kind, Name: name}
+	return s, ok && s.String() == text
+}
+
+func parseScopes(texts []string) ([]budget.Scope, error) {
+	out := make([]budget.Scope, len(texts))
+	for i, text := range texts {
+		s, ok := parseScope(text)
+		if !ok {
+			return nil, nonsense("a scope")
+		}
+		out[i] = s
+	}
+	return out, nil
+}
+
+// scopeTexts writes scopes.
+func scopeTexts(scopes []budget.Scope) []string {
+	out := make([]string, len(scopes))
+	for i, s := range scopes {
+		out[i] = s.String()
+	}
+	return out
+}
+
+// MaxLimit is the largest limit, and the largest amount of one reservation, that the store counts exactly: 2^53, since
+// the numbers of a script are doubles. A count that has no limit stays at it when it gets there.
+const MaxLimit int64 = 1 << 53
+
+func checkAmounts(a budget.Amounts) error {
+	check := func(m budget.Meter, v int64) error {
+		if v < 0 || v > MaxLimit {
+			return &budget.FieldError{Field: "Amounts", Problem: fmt.Sprintf("%d of %s cannot be counted exactly", v, m), Fix: fmt.Sprintf("use 0 to %d, or another store", MaxLimit)}
+		}
+		return nil
+	}
+	for _, m := range []budget.Meter{budget.MeterMoney, budget.MeterTokens, budget.MeterRequests, budget.MeterToolCalls} {
+		if err := check(m, a.Get(m)); err != nil {
+			return err
+		}
+	}
+	for m, v := range a.Custom {
+		if err := check(m, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func amountsText(a budget.Amounts) string {
+	b := make([]byte, 0, 64)
+	put := func(m budget.Meter, v int64) {
+		if v == 0 {
+			return
+		}
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		b = append(append(b, m...), '=')
+		b = strconv.AppendInt(b, v, 10)
+	}
+	put(budget.MeterMoney, a.NanoUSD)
+	put(budget.MeterTokens, a.Tokens)
+	put(budget.MeterRequests, a.Requests)
+	put(budget.MeterToolCalls, a.ToolCalls)
+	if len(a.Custom) > 0 {
+		for _, m := range slices.Sorted(maps.Keys(a.Custom)) {
+			put(m, a.Custom[m])
+		}
+	}
+	return string(b)
+}
+
+func parseAmounts(text string) (budget.Amounts, error) {
+	var a budget.Amounts
+	for rest := text; rest != ""; {
+		var word string
+		word, rest, _ = strings.Cut(rest, " ")
+		meter, digits, ok := strings.Cut(word, "=")
+		v, err := strconv.ParseInt(digits, 10, 64)
+		if !ok || err != nil || v < 0 {
+			return budget.Amounts{}, nonsense("amounts")
+		}
+		a = a.With(budget.Meter(meter), v)
+	}
+	return a, nil
+}
+
+// above is what a has more than b, per meter.
+func above(a, b budget.Amounts) budget.Amounts {
+	over := budget.Amounts{NanoUSD: max(a.NanoUSD-b.NanoUSD, 0), Tokens: max(a.Tokens-b.Tokens, 0),
+		Requests: max(a.Requests-b.Requests, 0), ToolCalls: max(a.ToolCalls-b.ToolCalls, 0)}
+	for m, v := range a.Custom {
+		if more := v - b.Custom[m]; more > 0 {
+			over = over.With(m, more)
+		}
+	}
+	return over
+}
+
+// splitCap takes the ID of a cap apart.
+func splitCap(id string) (meter budget.Meter, window string, ok bool) {
+	rest := id
+	for {
+		var word string
+		if word, rest, ok = strings.Cut(rest, " "); !ok {
+			return "", "", false
+		}
+		if word != budget.ScopeAccount { // a kind, or "each", and what it is of
+			if _, rest, ok = strings.Cut(rest, " "); !ok {
+				return "", "", false
+			}
+		}
+		joined, more := strings.CutPrefix(rest, "and ")
+		if !more {
+			break
+		}
+		rest = joined
+	}
+	word, window, ok := strings.Cut(rest, " ")
+	return budget.Meter(word), window, ok
+}
+
+// countKey names the count of a link.
+func countKey(l *budget.Link) (string, error) {
+	meter, _, ok := splitCap(l.Cap)
+	if !ok || len(l.Scopes) == 0 {
+		return "", &budget.FieldError{Field: "Links", Problem: fmt.Sprintf("%.64q is no count", l.Cap), Fix: "name a cap and its scopes"}
+	}
+	b := make([]byte, 0, 160)
+	b = append(append(append(b, meter...), '\n'), l.Cap...)
+	for _, s := range l.Scopes {
+		b = append(append(b, '\n'), s.String()...)
+	}
+	b = strconv.AppendInt(append(b, '\n'), nano(l.Window.Start), 10)
+	b = strconv.AppendInt(append(b, '\n'), nano(l.Window.End), 10)
+	return string(b), nil
+}
+
+// counted is what the key of a count says.
+type counted struct {
+	cap    string
+	meter  budget.Meter
+	window string
+	scope  budget.Scope
+	scopes []budget.Scope
+	span   budget.Span
+}
+
+// keyring remembers the keys that were read; there are far fewer than answers.
+type keyring struct {
+	mu   sync.RWMutex
+	keys map[string]*counted
+}
+
+const maxKeys = 20_000
+
+func (k *keyring) read(key string) (*counted, error) {
+	k.mu.RLock()
+	c := k.keys[key]
+	k.mu.RUnlock()
+	if c != nil {
+		return c, nil
+	}
+	c, ok := parseKey(key)
+	if !ok {
+		return nil, nonsense("the key of a count")
+	}
+	k.mu.Lock()
+	if k.keys == nil || len(k.keys) >= maxKeys {
+		k.keys = map[string]*counted{}
+	}
+	k.keys[strings.Clone(key)] = c
+	k.mu.Unlock()
+	return c, nil
+}
+
+func parseKey(key string) (*counted, bool) {
+	lines := strings.Split(strings.Clone(key), "\n")
+	if len(lines) < 5 {
+		return nil, false
+	}
+	scopes, err := parseScopes(lines[2 : len(lines)-2])
+	start, startErr := strconv.ParseInt(lines[len(lines)-2], 10, 64)
+	end, endErr := strconv.ParseInt(lines[len(lines)-1], 10, 64)
+	meter, window, ok := splitCap(lines[1])
+	if err != nil || startErr != nil || endErr != nil || !ok || string(meter) != lines[0] {
+		return nil, false
+	}
+	c := &counted{cap: lines[1], meter: meter, window: window, scopes: scopes, scope: scopes[0], span: budget.Span{Start: fromNano(start), End: fromNano(end)}}
+	if i := slices.IndexFunc(scopes, labels); i >= 0 {
+		c.scope = scopes[i]
+	}
+	return c, true
+}
+
+// labels reports whether a scope says on whose behalf money is spent.
+func labels(s budget.Scope) bool {
+	switch s.Kind {
+	case budget.ScopeTenant, budget.ScopeUser, budget.ScopeRun:
+		return true
+	}
+	return strings.HasPrefix(s.Kind, budget.Tag(""))
+}
+
+func nano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNano(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+// micros are whole microseconds, rounded up: what begins or ends between two ticks of the server's clock does so at the
+// second. Zero stays zero.
+func micros(nanos int64) int64 {
+	us := nanos / 1000
+	if nanos%1000 > 0 {
+		us++
+	}
+	return us
+}
+
+func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }

@@ -1,0 +1,171 @@
+package redisstore
+
+import (
+	"maps"
+	"strings"
+	"sync"
+	"time"
+)
+
+// memory is what this process could tell books that forgot: their caps, the highest sums it has seen, and what it has
+// reserved and not ended.
+type memory struct {
+	mu     sync.Mutex
+	epoch  string
+	seq    int64
+	caps   map[string]packed
+	counts map[string]sums
+	holds  map[string]hold
+	prune  int // holds are looked through when there are this many
+}
+
+type sums struct{ settled, unconfirmed, overrun, ends int64 } // ends in microseconds, 0 never
+
+type hold struct {
+	op   packed
+	ends time.Time // by this machine's clock, and only to bound the memory
+}
+
+const (
+	maxCounts = 50_000
+	minPrune  = 4096
+)
+
+func newMemory() *memory {
+	return &memory{caps: map[string]packed{}, counts: map[string]sums{}, holds: map[string]hold{}, prune: minPrune}
+}
+
+// place is the epoch of the books and the number of the last change that this process has an answer for.
+func (m *memory) place() (string, int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch, m.seq
+}
+
+func (m *memory) at(epoch string, seq int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epoch, m.seq = epoch, seq
+}
+
+func (m *memory) cap(id string, op packed) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.caps[id] = op
+}
+
+// forgetCap drops caps that are gone.
+func (m *memory) forgetCap(gone func(id string) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.caps, func(id string, _ packed) bool { return gone(id) })
+}
+
+// forgetRun drops the counts of a run.
+func (m *memory) forgetRun(run string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.counts, func(key string, _ sums) bool {
+		lines := strings.Split(key, "\n")
+		for _, line := range lines[2 : len(lines)-2] {
+			if line == run {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// hold remembers a reservation from before it is asked for, since the answer may be lost.
+func (m *memory) hold(id string, op packed, lease time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.holds) >= m.prune {
+		now := time.Now()
+		maps.DeleteFunc(m.holds, func(_ string, h hold) bool { return now.After(h.ends) })
+		m.prune = max(minPrune, 2*len(m.holds))
+	}
+	m.holds[id] = hold{op, time.Now().Add(lease)}
+}
+
+func (m *memory) renew(id string, lease time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok := m.holds[id]; ok {
+		m.holds[id] = hold{h.op, time.Now().Add(lease)}
+	}
+}
+
+func (m *memory) end(ids ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, id := range ids {
+		delete(m.holds, id)
+	}
+}
+
+// count remembers sums; the highest, because answers may be read in another order than they were made.
+func (m *memory) count(key string, s sums) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, known := m.counts[key]
+	if !known {
+		if s.settled == 0 {
+			return
+		}
+		if len(m.counts) >= maxCounts {
+			now := time.Now().UnixMicro()
+			maps.DeleteFunc(m.counts, func(_ string, s sums) bool { return s.ends > 0 && s.ends < now })
+			if len(m.counts) >= maxCounts {
+				return
+			}
+		}
+		key = strings.Clone(key)
+	}
+	s.settled, s.unconfirmed, s.overrun = max(s.settled, old.settled), max(s.unconfirmed, old.unconfirmed), max(s.overrun, old.overrun)
+	m.counts[key] = s
+}
+
+// declarations are everything that is known, a hundred rows to an operation.
+func (m *memory) declarations() []packed {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var rows [3][]packed
+	for _, c := range m.caps {
+		rows[0] = append(rows[0], c)
+	}
+	for key, s := range m.counts {
+		rows[1] = append(rows[1], packed(nil).array(5).text(key).int(s.settled).int(s.unconfirmed).int(s.overrun).int(s.ends))
+	}
+	for _, h := range m.holds {
+		rows[2] = append(rows[2], h.op)
+	}
+	var out []packed
+	for len(rows[0])+len(rows[1])+len(rows[2]) > 0 {
+		op := packed(nil).array(4).text("declare")
+		for i := range rows {
+			n := min(len(rows[i]), 100)
+			op = op.array(n)
+			for _, row := range rows[i][:n] {
+				op = append(op, row...)
+			}
+			rows[i] = rows[i][n:]
+		}
+		out = append(out, op)
+	}
+	return out
+}
+
+// teach tells books that forgot what this process knows. Until then, and for a while after, they reserve nothing new.
+func (a *account) teach() error {
+	ops := a.memory.declarations()
+	if _, _, err := a.ask(nil, true); err != nil {
+		return err
+	}
+	for _, op := range ops {
+		if _, forgot, err := a.ask([]packed{op}, false); err != nil || forgot {
+			return err // forgotten again: the next call finds out and begins anew
+		}
+	}
+	return nil
+}
