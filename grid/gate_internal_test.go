@@ -98,6 +98,12 @@ func TestNewsOfAnEarlierEpisodeChangesNothing(t *testing.T) {
 	if q, _ := g.ask(h.now); p == nil || q != nil {
 		t.Error("two probes at once")
 	}
+	g.tickets, g.ticketsEnd = 5, h.now.Add(time.Minute)
+	g.admit(p, h.now)
+	g.dry(nil, open, foundUnknown, 0, h.now) // a late one
+	if g.state != gateReleasing {
+		t.Error("an old refusal ends the release")
+	}
 }
 
 func TestSilentProberDoesNotHoldUpTheLine(t *testing.T) {

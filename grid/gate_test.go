@@ -355,6 +355,9 @@ func TestLeavingProberPassesTheBatonOn(t *testing.T) {
 		if k, err := failures(rest); k > 0 {
 			t.Errorf("%d lost: %v", k, err)
 		}
+		if next := p.probes[1].Sub(p.probes[0]); next > 2500*time.Millisecond {
+			t.Errorf("the next probe came %v after the first refusal", next)
+		}
 		if p.requests > 50+1+len(p.probes)+1 {
 			t.Errorf("%d requests, %d refused", p.requests, p.refused)
 		}
@@ -414,7 +417,7 @@ func TestProbeWithoutAnAnswerHoldsUpNobody(t *testing.T) {
 func TestRefusedAndPanickingProbersPassTheBatonOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &purse{latency: 10 * time.Millisecond, filled: time.Now().Add(6 * time.Second)}
-		c := p.client(t)
+		c := p.client(t, func(cfg *grid.Config) { cfg.Rand = func() float64 { return 0 } })
 		dry := run(t.Context(), c, 1, 0, nil)
 		if !errors.Is(dry[0], grid.ErrDry) {
 			t.Fatal(dry)
@@ -431,7 +434,7 @@ func TestRefusedAndPanickingProbersPassTheBatonOn(t *testing.T) {
 			}
 		})
 		k, _ := failures(errs)
-		if k != 40 || time.Since(began) > 12*time.Second {
+		if k != 40 || time.Since(began) > 8*time.Second {
 			t.Errorf("%d failed in %v", k, time.Since(began))
 		}
 	})
