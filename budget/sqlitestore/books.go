@@ -128,7 +128,7 @@ func (b *books) begin() error {
 		for _, a := range b.accounts {
 			a.forget()
 		}
-		if b.clock, _, err = b.conn.number("SELECT clock FROM budget_meta WHERE id = 1"); err != nil {
+		if b.clock, err = readMeta(b.conn); err != nil {
 			return err
 		}
 		if b.nextID, _, err = b.conn.number("SELECT max(id) FROM budget_count"); err != nil {
@@ -141,6 +141,19 @@ func (b *books) begin() error {
 	}
 	b.now = max(b.now, b.clock, b.store.clock().UnixNano())
 	return nil
+}
+
+// readMeta is the file's clock. A later version of this package may have migrated the file meanwhile: its rules are not ours.
+func readMeta(c *conn) (clock int64, err error) {
+	schema := int64(0)
+	err = c.query(func(r columns) error {
+		schema, clock = r.int(0), r.int(1)
+		return nil
+	}, "SELECT schema, clock FROM budget_meta WHERE id = 1")
+	if err == nil && schema != int64(len(migrations)) {
+		err = &SchemaError{Have: int(schema), Want: len(migrations)}
+	}
+	return clock, err
 }
 
 // forget drops everything that another connection may have changed; open reads the account again, and the caps since then.

@@ -63,7 +63,7 @@ func (s *Store) readNow(name string, f func(r *reader, account, now int64) error
 		return err
 	}
 	defer func() { err = errors.Join(err, c.exec("COMMIT")) }()
-	clock, _, err := c.number("SELECT clock FROM budget_meta WHERE id = 1")
+	clock, err := readMeta(c)
 	if err != nil {
 		return err
 	}
