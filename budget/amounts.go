@@ -142,6 +142,9 @@ func (a Amounts) IsZero() bool { return a.Equal(Amounts{}) }
 
 // Validate reports negative amounts and unknown meters, all of them, as [*FieldError]s.
 func (a Amounts) Validate() error {
+	if a.NanoUSD|a.Tokens|a.Requests|a.ToolCalls >= 0 && len(a.Custom) == 0 {
+		return nil
+	}
 	var errs fieldErrors
 	negative := func(field string, v int64) {
 		if v < 0 {

@@ -4,11 +4,11 @@ package budget
 func ReleaseOnExpiry(m *Memory) { m.releases = true }
 
 // Sizes are what an account of a store keeps.
-type Sizes struct{ Rows, Counts, Runs, Caps, Anchors, Closed, Freezes, Leases int }
+type Sizes struct{ Rows, Idle, Tabs, Counts, Runs, Caps, Anchors, Closed, Freezes, Leases int }
 
 // SizesOf looks into a store.
 func SizesOf(m *Memory, account string) Sizes {
 	b := m.open(account)
 	defer b.mu.Unlock()
-	return Sizes{len(b.rows), len(b.counts), len(b.runs), len(b.caps), len(b.ones), len(b.closed), len(b.freezes), len(b.leases.items)}
+	return Sizes{len(b.rows), b.idled.len(), len(b.tabs), len(b.counts), len(b.runs), len(b.caps), len(b.ones), len(b.closed), len(b.freezes), len(b.leases.items)}
 }

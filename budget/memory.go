@@ -2,6 +2,7 @@ package budget
 
 import (
 	"context"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ type MemoryOption func(*Memory)
 func Volatile() MemoryOption { return func(m *Memory) { m.volatile = true } }
 
 // Keep sets how many ended reservations each account remembers, for duplicates and receipts that come late; the oldest go
-// first. What is forgotten stays counted. Less than 1 is 32,768, about as many megabytes as thousands.
+// first. What is forgotten stays counted. Of idle reservations it remembers a sixteenth as many. Less than 1 is 32,768, about as many megabytes as thousands.
 func Keep(reservations int) MemoryOption { return func(m *Memory) { m.keep = reservations } }
 
 // NewMemory is an empty store.
@@ -65,8 +66,11 @@ type books struct {
 	counts  map[countKey]*count
 	turns   heap[*count] // by the end of their window
 	rows    map[string]*row
+	tabs    map[uint64]*tab // by the hash of their scopes
+	seed    maphash.Seed
 	leases  heap[*row] // open ones, by expiry
 	ended   queue[*row]
+	idled   queue[*row] // ended ones that were never to be dispatched
 	spare   []*row
 	runs    map[string]*runBook
 	freezes map[Scope]Freeze
@@ -88,7 +92,7 @@ func (m *Memory) open(account string) *books {
 		if b = m.accounts[account]; b == nil {
 			b = &books{keep: m.keep, releases: m.releases,
 				caps: map[string]*capBook{}, ones: map[Scope]*anchorBook{}, counts: map[countKey]*count{}, rows: map[string]*row{},
-				runs: map[string]*runBook{}, freezes: map[Scope]Freeze{}, closed: map[Scope]int64{}}
+				tabs: map[uint64]*tab{}, seed: maphash.MakeSeed(), runs: map[string]*runBook{}, freezes: map[Scope]Freeze{}, closed: map[Scope]int64{}}
 			m.accounts[account] = b
 		}
 		m.mu.Unlock()
@@ -118,7 +122,7 @@ type count struct {
 	overrun     int64
 	fired       [2]uint64 // thresholds announced, by percent
 	freed       int64     // scratch: what a swap would give back
-	rows        int       // reservations that point here
+	tabs        int       // of reservations that are kept
 	over        bool      // the window has ended
 	dropped     bool      // the run was forgotten
 	pos         int
@@ -176,31 +180,29 @@ func (b *books) find(l *Link, book *capBook) *count {
 	return c
 }
 
-// row is one reservation.
+// row is one reservation. A store keeps many: what they have in common is in their tab, and what few have in rest.
 type row struct {
-	id          string
-	scopes      []Scope
-	bound       Amounts
-	actual      Amounts
-	state       State
-	idle        bool
-	late        bool
-	said        bool // usage was reported
-	usage       Amounts
-	swap        string
-	admitted    int64
-	expires     int64
-	keepUntil   int64
-	links       []held
-	runs        []*runBook
-	corrections []correction
-	pos         int
+	id        string
+	tab       *tab
+	bound     Amounts
+	actual    Amounts
+	state     State
+	swap      string
+	admitted  int64
+	expires   int64
+	keepUntil int64
+	rest      *rest // nil for none
+	pos       int
+	idle      bool
+	late      bool
+	said      bool // usage was reported
 }
 
-// held is a row's share in a count.
-type held struct {
-	count *count
-	over  int64 // what it added to the count's overrun
+// rest is what a reservation has when it did not go as most do.
+type rest struct {
+	usage       Amounts // as it was reported, if a correction has replaced it
+	over        []int64 // what it added to the overrun of each count
+	corrections []correction
 }
 
 type correction struct {
@@ -208,28 +210,19 @@ type correction struct {
 	actual Amounts
 }
 
+func (r *row) odd() *rest {
+	if r.rest == nil {
+		r.rest = &rest{}
+	}
+	return r.rest
+}
+
 func (r *row) due() int64   { return r.expires }
 func (r *row) setPos(i int) { r.pos = i }
 
 func (r *row) reservation() Reservation {
-	return Reservation{ID: r.id, Scopes: slices.Clone(r.scopes), State: r.state, Idle: r.idle, Reserved: r.bound.clone(), Actual: r.actual.clone(),
+	return Reservation{ID: r.id, Scopes: slices.Clone(r.tab.scopes), State: r.state, Idle: r.idle, Reserved: r.bound.clone(), Actual: r.actual.clone(),
 		Admitted: at(r.admitted), Expires: at(r.expires)}
-}
-
-// runBook is what a run has open and has counted, so that it can be forgotten whole.
-type runBook struct {
-	name   string
-	open   int
-	counts []*count
-}
-
-func (b *books) run(name string) *runBook {
-	r := b.runs[name]
-	if r == nil {
-		r = &runBook{name: name}
-		b.runs[name] = r
-	}
-	return r
 }
 
 // Snapshot implements [Store].
@@ -280,7 +273,7 @@ func (m *Memory) Top(_ context.Context, account string, q TopQuery) ([]TopRow, e
 		if r.admitted < now-int64(q.For) {
 			continue
 		}
-		for _, s := range r.scopes {
+		for _, s := range r.tab.scopes {
 			if s.Kind != q.By {
 				continue
 			}

@@ -203,6 +203,7 @@ func (m *Memory) Forget(_ context.Context, account string, run Scope) error {
 		if r.open > 0 {
 			return fmt.Errorf("budget: forget %s: %d of its reservations: %w", run, r.open, ErrStillOpen)
 		}
+		r.gone = true
 		delete(b.runs, run.Name)
 		for _, c := range r.counts {
 			b.dropCount(c)
@@ -252,11 +253,4 @@ func (b *books) isClosed(run Scope, now int64) bool {
 
 func closedRun(run Scope) error {
 	return fmt.Errorf("%w: %s was forgotten: begin another run", ErrClosed, run)
-}
-
-// dropRun forgets a run that has nothing open and nothing counted.
-func (b *books) dropRun(r *runBook) {
-	if r.open == 0 && len(r.counts) == 0 && b.runs[r.name] == r {
-		delete(b.runs, r.name)
-	}
 }

@@ -10,6 +10,8 @@ import (
 const (
 	// dedup is how long a reservation that has ended is kept beyond its lease and its windows.
 	dedup = 24 * time.Hour
+	// idleShare is the part of what is kept that may be idle reservations: nothing of theirs can come late.
+	idleShare = 16
 	// sweepEach bounds the work that one Reserve does for others.
 	sweepEach = 8
 	maxSpare  = 1024
@@ -25,12 +27,16 @@ func (m *Memory) Reserve(_ context.Context, account string, op *ReserveOp, ans *
 	if r := b.rows[op.ID]; r != nil {
 		return b.again(r, op, now, ans)
 	}
-	if ans.Stale = b.stale(op, ans.Now); ans.Stale != "" {
+	key := b.keyOfTab(op.Scopes)
+	t := b.tab(op, key)
+	if ans.Stale = b.stale(op, t, now, ans.Now); ans.Stale != "" {
 		return nil
 	}
-	for _, s := range op.Scopes {
-		if s.Kind == ScopeRun && b.isClosed(s, now) {
-			return closedRun(s)
+	if t == nil {
+		for _, s := range op.Scopes {
+			if s.Kind == ScopeRun && b.isClosed(s, now) {
+				return closedRun(s)
+			}
 		}
 	}
 	if op.Swap != "" {
@@ -45,17 +51,20 @@ func (m *Memory) Reserve(_ context.Context, account string, op *ReserveOp, ans *
 		b.sweep(now, sweepEach, ans)
 		b.compact(now)
 	}
-	b.check(op, ans)
+	b.check(op, t, ans)
 	if len(ans.Violations) > 0 || op.DryRun {
 		return nil
 	}
-	b.admit(op, now, ans)
+	if t == nil || t.rows == 0 { // the sweep may have taken its last reservation
+		t = b.newTab(op, key)
+	}
+	b.admit(op, t, now, ans)
 	return nil
 }
 
 // again answers an id that was reserved before.
 func (b *books) again(r *row, op *ReserveOp, now int64, ans *Answer) error {
-	if r.idle != op.Idle || r.swap != op.Swap || !r.bound.Equal(op.Amounts) || !slices.Equal(r.scopes, op.Scopes) {
+	if r.idle != op.Idle || r.swap != op.Swap || !r.bound.Equal(op.Amounts) || !slices.Equal(r.tab.scopes, op.Scopes) {
 		return &StateError{Op: "reserve", ID: r.id, State: r.state, Cause: ErrMismatch}
 	}
 	if r.state != StateOpen {
@@ -69,21 +78,30 @@ func (b *books) again(r *row, op *ReserveOp, now int64, ans *Answer) error {
 	return nil
 }
 
-func (b *books) stale(op *ReserveOp, now time.Time) Stale {
-	need := b.shared
-	for _, s := range op.Scopes {
-		if a := b.ones[s]; a != nil {
-			need = max(need, a.version)
+// stale says what the ledger has to learn before its request can be booked.
+func (b *books) stale(op *ReserveOp, t *tab, now int64, clock time.Time) Stale {
+	if op.Version < b.version { // of what changed since, not everything concerns everybody
+		need := b.shared
+		for _, s := range op.Scopes {
+			if a := b.ones[s]; a != nil {
+				need = max(need, a.version)
+			}
+		}
+		if op.Version < need {
+			return StaleCaps
 		}
 	}
-	if op.Version < need {
-		return StaleCaps
+	if t != nil {
+		if !t.present(now) {
+			return StaleWindow
+		}
+		return ""
 	}
 	for i := range op.Links {
 		if b.caps[op.Links[i].Cap] == nil {
 			return StaleCaps
 		}
-		if !op.Links[i].Window.Contains(now) {
+		if !op.Links[i].Window.Contains(clock) {
 			return StaleWindow
 		}
 	}
@@ -91,12 +109,42 @@ func (b *books) stale(op *ReserveOp, now time.Time) Stale {
 }
 
 // check reports every freeze and every count that refuses.
-func (b *books) check(op *ReserveOp, ans *Answer) {
+func (b *books) check(op *ReserveOp, t *tab, ans *Answer) {
 	swap := b.rows[op.Swap]
 	if swap != nil && swap.state == StateOpen {
 		swap.free(true)
 		defer swap.free(false)
 	}
+	if len(b.freezes) > 0 {
+		b.frozen(op, ans)
+	}
+	for i := range op.Links {
+		c := b.seen(op, t, i)
+		if asked := op.Amounts.Get(c.book.record.Meter); asked > 0 && c.bounded() && asked > c.room() {
+			ans.Violations = append(ans.Violations, c.violation(asked))
+		}
+	}
+	if len(ans.Violations) > 0 || op.DryRun {
+		for i := range op.Links {
+			ans.Left = append(ans.Left, b.seen(op, t, i).state())
+		}
+	}
+}
+
+// seen is the count of a link, which is not put into the books if nothing was counted yet.
+func (b *books) seen(op *ReserveOp, t *tab, i int) *count {
+	if t != nil {
+		return t.counts[i]
+	}
+	l := &op.Links[i]
+	if c := b.counts[keyOf(l)]; c != nil {
+		return c
+	}
+	return &count{book: b.caps[l.Cap], scopes: slices.Clone(l.Scopes), scope: foremost(l.Scopes), span: l.Window}
+}
+
+// frozen reports every freeze.
+func (b *books) frozen(op *ReserveOp, ans *Answer) {
 	for _, s := range op.Scopes {
 		f, frozen := b.freezes[s]
 		switch {
@@ -105,27 +153,6 @@ func (b *books) check(op *ReserveOp, ans *Answer) {
 			delete(b.freezes, s)
 		default:
 			ans.Violations = append(ans.Violations, Violation{Scope: s, Kind: KindFrozen, ResetAt: f.Until, Reason: f.Reason})
-		}
-	}
-	for i := range op.Links {
-		l := &op.Links[i]
-		book := b.caps[l.Cap]
-		c := b.counts[keyOf(l)]
-		if c == nil {
-			c = &count{book: book, scopes: l.Scopes, scope: foremost(l.Scopes), span: l.Window}
-		}
-		if asked := op.Amounts.Get(book.record.Meter); asked > 0 && c.bounded() && asked > c.room() {
-			ans.Violations = append(ans.Violations, c.violation(asked))
-		}
-	}
-	if len(ans.Violations) > 0 || op.DryRun {
-		for i := range op.Links {
-			c := b.counts[keyOf(&op.Links[i])]
-			if c == nil {
-				l := &op.Links[i]
-				c = &count{book: b.caps[l.Cap], scopes: slices.Clone(l.Scopes), scope: foremost(l.Scopes), span: l.Window}
-			}
-			ans.Left = append(ans.Left, c.state())
 		}
 	}
 }
@@ -144,8 +171,7 @@ func (c *count) violation(asked int64) Violation {
 
 // free marks what a swapped reservation holds as free, or takes the mark off.
 func (r *row) free(on bool) {
-	for i := range r.links {
-		c := r.links[i].count
+	for _, c := range r.tab.counts {
 		c.freed = 0
 		if on {
 			c.freed = r.bound.Get(c.book.record.Meter)
@@ -154,27 +180,20 @@ func (r *row) free(on bool) {
 }
 
 // admit books a request that was checked.
-func (b *books) admit(op *ReserveOp, now int64, ans *Answer) {
+func (b *books) admit(op *ReserveOp, t *tab, now int64, ans *Answer) {
 	if swap := b.rows[op.Swap]; swap != nil && swap.state == StateOpen {
 		b.move(swap, StateReleased, Amounts{}, ans)
 	}
 	r := b.newRow()
-	r.id, r.bound, r.idle, r.swap, r.state = op.ID, op.Amounts.clone(), op.Idle, op.Swap, StateOpen
-	r.scopes = append(r.scopes[:0], op.Scopes...)
+	r.id, r.tab, r.bound, r.idle, r.swap, r.state = op.ID, t, op.Amounts.clone(), op.Idle, op.Swap, StateOpen
 	r.admitted, r.expires = now, now+int64(op.Lease)
-	for i := range op.Links {
-		c := b.find(&op.Links[i], b.caps[op.Links[i].Cap])
-		c.rows++
+	for _, c := range t.counts {
 		c.held = plus(c.held, r.bound.Get(c.book.record.Meter))
-		r.links = append(r.links, held{count: c})
 	}
-	for _, s := range r.scopes {
-		if s.Kind == ScopeRun {
-			run := b.run(s.Name)
-			run.open++
-			r.runs = append(r.runs, run)
-		}
+	for _, run := range t.runs {
+		run.open++
 	}
+	t.rows++
 	b.rows[r.id] = r
 	b.leases.push(r)
 	r.answer(ans)
@@ -204,34 +223,31 @@ func (b *books) sweep(now int64, most int, ans *Answer) {
 
 // compact forgets what nobody will ask for any more, a little at a time.
 func (b *books) compact(now int64) {
-	for n := 0; n < sweepEach && b.ended.len() > 0; n++ {
-		r := b.ended.first()
-		if r.keepUntil > now && b.ended.len() <= b.keep {
-			break
-		}
-		b.ended.pop()
-		delete(b.rows, r.id)
-		for i := range r.links {
-			c := r.links[i].count
-			c.rows--
-			if c.over && c.rows == 0 {
-				b.dropCount(c)
-			}
-		}
-		clear(r.links)
-		clear(r.runs)
-		clear(r.scopes)
-		*r = row{scopes: r.scopes[:0], links: r.links[:0], runs: r.runs[:0]}
-		if len(b.spare) < maxSpare {
-			b.spare = append(b.spare, r)
-		}
-	}
+	b.thin(&b.idled, now, b.keep/idleShare)
+	b.thin(&b.ended, now, b.keep)
 	for n := 0; n < sweepEach && len(b.turns.items) > 0 && b.turns.items[0].end <= now; n++ {
 		c := b.turns.items[0]
 		b.turns.remove(0)
 		c.over = true
-		if c.rows == 0 {
+		if c.tabs == 0 {
 			b.dropCount(c)
+		}
+	}
+}
+
+// thin forgets reservations that have ended, the oldest first: those whose time is over, and those that are too many.
+func (b *books) thin(q *queue[*row], now int64, most int) {
+	for n := 0; n < sweepEach && q.len() > 0; n++ {
+		r := q.first()
+		if r.keepUntil > now && q.len() <= most {
+			return
+		}
+		q.pop()
+		delete(b.rows, r.id)
+		b.leave(r.tab)
+		*r = row{}
+		if len(b.spare) < maxSpare {
+			b.spare = append(b.spare, r)
 		}
 	}
 }

@@ -13,9 +13,8 @@ import (
 // correction takes back a refund that others have spent meanwhile.
 func (b *books) move(r *row, to State, actual Amounts, ans *Answer) {
 	wasOpen := r.state == StateOpen
-	for i := range r.links {
-		link := &r.links[i]
-		c, meter := link.count, link.count.book.record.Meter
+	for i, c := range r.tab.counts {
+		meter := c.book.record.Meter
 		bound, before, after := r.bound.Get(meter), r.actual.Get(meter), actual.Get(meter)
 		change := after - before
 		if wasOpen {
@@ -33,10 +32,14 @@ func (b *books) move(r *row, to State, actual Amounts, ans *Answer) {
 			above := max(after-bound, 0) - max(before-bound, 0)
 			unfit := max(plus(c.settled, c.held)-plus(c.book.limit, c.overrun), 0)
 			more := min(change, max(above, unfit))
-			link.over, c.overrun = plus(link.over, more), plus(c.overrun, more)
-		} else {
-			less := min(-change, link.over)
-			link.over, c.overrun = link.over-less, minus(c.overrun, less)
+			if more > 0 {
+				over := r.overruns()
+				over[i], c.overrun = plus(over[i], more), plus(c.overrun, more)
+			}
+		} else if r.rest != nil && r.rest.over != nil {
+			over := r.rest.over
+			less := min(-change, over[i])
+			over[i], c.overrun = over[i]-less, minus(c.overrun, less)
 		}
 		if after > before {
 			c.cross(ans)
@@ -48,19 +51,27 @@ func (b *books) move(r *row, to State, actual Amounts, ans *Answer) {
 	}
 }
 
+// overruns are what the reservation itself has added to the overrun of each count.
+func (r *row) overruns() []int64 {
+	odd := r.odd()
+	if odd.over == nil {
+		odd.over = make([]int64, len(r.tab.counts))
+	}
+	return odd.over
+}
+
 // end takes a reservation from the open ones to the ended ones.
 func (b *books) end(r *row) {
 	b.leases.remove(r.pos)
-	for _, run := range r.runs {
+	for _, run := range r.tab.runs {
 		run.open--
-		b.dropRun(run)
 	}
-	r.keepUntil = r.expires
-	for i := range r.links {
-		r.keepUntil = max(r.keepUntil, r.links[i].count.end)
+	r.keepUntil = max(r.expires, r.tab.last) + int64(dedup)
+	if r.idle {
+		b.idled.push(r)
+	} else {
+		b.ended.push(r)
 	}
-	r.keepUntil += int64(dedup)
-	b.ended.push(r)
 }
 
 // cross announces thresholds that settled spending has reached, once each.
@@ -83,8 +94,8 @@ func (r *row) answer(ans *Answer) {
 	ans.State, ans.Late, ans.Expires = r.state, r.late, at(r.expires)
 	ans.Reserved, ans.Actual = r.bound.clone(), r.actual.clone()
 	ans.Over = r.actual.above(r.bound)
-	for i := range r.links {
-		ans.Left = append(ans.Left, r.links[i].count.state())
+	for _, c := range r.tab.counts {
+		ans.Left = append(ans.Left, c.state())
 	}
 }
 
@@ -115,7 +126,7 @@ func (m *Memory) Settle(_ context.Context, account, id string, actual Amounts, a
 		switch {
 		case r.idle:
 			return &StateError{Cause: ErrNotIdle}
-		case r.said && !r.usage.Equal(actual):
+		case r.said && !r.usage().Equal(actual):
 			return &StateError{Cause: ErrMismatch}
 		case r.said:
 			ans.Duplicate = true
@@ -124,9 +135,11 @@ func (m *Memory) Settle(_ context.Context, account, id string, actual Amounts, a
 			return &StateError{Cause: ErrFinished}
 		}
 		late := r.state != StateOpen || now >= r.expires
-		r.said, r.usage, r.late = true, actual.clone(), late
-		if len(r.corrections) == 0 { // a receipt knows better than usage that comes after it
-			b.move(r, StateSettled, r.usage, ans)
+		r.said, r.late, actual = true, late, actual.clone()
+		if r.corrected() { // a receipt knows better than usage that comes after it
+			r.rest.usage = actual
+		} else {
+			b.move(r, StateSettled, actual, ans)
 		}
 		return nil
 	})
@@ -203,7 +216,8 @@ func (m *Memory) TrueUp(_ context.Context, account, id string, actual Amounts, s
 		if r.state == StateOpen {
 			return &StateError{Cause: ErrStillOpen}
 		}
-		for _, c := range r.corrections {
+		odd := r.odd()
+		for _, c := range odd.corrections {
 			if c.source == source {
 				if !c.actual.Equal(actual) {
 					return &StateError{Cause: ErrMismatch}
@@ -212,9 +226,22 @@ func (m *Memory) TrueUp(_ context.Context, account, id string, actual Amounts, s
 				return nil
 			}
 		}
+		if r.said && len(odd.corrections) == 0 {
+			odd.usage = r.actual
+		}
 		actual = actual.clone()
-		r.corrections = append(r.corrections, correction{source, actual})
+		odd.corrections = append(odd.corrections, correction{source, actual})
 		b.move(r, StateSettled, actual, ans)
 		return nil
 	})
+}
+
+func (r *row) corrected() bool { return r.rest != nil && len(r.rest.corrections) > 0 }
+
+// usage is what was reported, of a reservation for which usage was.
+func (r *row) usage() Amounts {
+	if r.corrected() {
+		return r.rest.usage
+	}
+	return r.actual
 }

@@ -1,6 +1,7 @@
 package budget_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -103,7 +104,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		s := budget.SizesOf(m, "default")
-		if s.Rows > keep+10 || s.Closed > keep || s.Counts > 300+2*keep || s.Runs > 310 || s.Caps != 3+300 || s.Anchors != 300 || s.Leases != 0 {
+		if s.Rows > keep+10 || s.Tabs > s.Rows || s.Closed > keep || s.Counts > 300+2*keep || s.Runs > 310 || s.Caps != 3+300 || s.Anchors != 300 || s.Leases != 0 {
 			t.Fatalf("the store keeps %+v", s)
 		}
 		caps, err := l.Caps(t.Context())
@@ -143,6 +144,64 @@ func TestEndedReservationsAreKeptForADayBeyondTheirWindow(t *testing.T) {
 		}
 		if s := budget.SizesOf(m, "default"); s.Counts != 0 {
 			t.Fatalf("the count of a window that is over is kept: %+v", s)
+		}
+	})
+}
+
+func TestReservationsOfTheSameScopesShareWhatTheyHaveInCommon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keep = 64
+		m := budget.NewMemory(budget.Volatile(), budget.Keep(keep))
+		l, err := budget.Open(t.Context(), budget.Config{Store: m, Caps: []budget.Cap{
+			{For: budget.Each("run"), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Lifetime()},
+			{For: budget.Account(), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Fixed(time.Hour, time.Now())},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := budget.Scope{Kind: "run", Name: "r"}
+		call := func(id string, idle bool) {
+			t.Helper()
+			r := budget.Request{ID: id, Scopes: []budget.Scope{run}, Amounts: budget.Amounts{NanoUSD: 5}, Idle: idle}
+			if _, err := l.Reserve(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			if idle {
+				err = l.Release(t.Context(), id)
+			} else {
+				_, err = l.Settle(t.Context(), id, budget.Amounts{NanoUSD: 1})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 40 {
+			call(fmt.Sprint("call ", i), false)
+			call(fmt.Sprint("idle ", i), true)
+		}
+		if s := budget.SizesOf(m, "default"); s.Tabs != 1 || s.Rows-s.Idle != 40 || s.Idle > keep/16+1 {
+			t.Fatalf("in one window: %+v", s)
+		}
+		time.Sleep(time.Hour)
+		call("in the next window", false)
+		if s := budget.SizesOf(m, "default"); s.Counts != 3 {
+			t.Fatalf("in the next window: %+v, want the run's count and one of each window", s)
+		}
+		if err := l.Forget(t.Context(), run); err != nil {
+			t.Fatal(err)
+		}
+		_, err = l.Reserve(t.Context(), budget.Request{ID: "late", Scopes: []budget.Scope{run}, Amounts: budget.Amounts{NanoUSD: 5}})
+		if !errors.Is(err, budget.ErrClosed) {
+			t.Fatalf("reserve for a run that was forgotten: %v", err)
+		}
+		time.Sleep(26 * time.Hour)
+		for range 10 {
+			if _, err := l.Sweep(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := budget.SizesOf(m, "default"); s.Rows+s.Tabs+s.Counts+s.Runs != 0 {
+			t.Fatalf("a day later: %+v", s)
 		}
 	})
 }
