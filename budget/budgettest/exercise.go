@@ -120,9 +120,9 @@ func newWorld(t *testing.T, s *suite) *world {
 	return &world{T: t, ctx: t.Context(), store: store, virtual: s.virtual}
 }
 
-// short is a lease that runs out in a test, long one that does not.
+// short is a lease that runs out in a test, but not between two operations on a busy disk; long one that does not.
 const (
-	short = 100 * time.Millisecond
+	short = 250 * time.Millisecond
 	long  = time.Hour
 )
 
