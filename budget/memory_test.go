@@ -206,6 +206,30 @@ func TestReservationsOfTheSameScopesShareWhatTheyHaveInCommon(t *testing.T) {
 	})
 }
 
+func TestARunWithoutACapOfItsOwnIsForgottenToo(t *testing.T) {
+	l, err := budget.Open(t.Context(), budget.Config{Store: budget.NewMemory(budget.Volatile()), Caps: []budget.Cap{
+		{For: budget.Account(), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Lifetime()},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := budget.Scope{Kind: "run", Name: "r"}
+	r := budget.Request{ID: "before", Scopes: []budget.Scope{run}, Amounts: budget.Amounts{NanoUSD: 5}}
+	if _, err := l.Reserve(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Settle(t.Context(), r.ID, r.Amounts); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Forget(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	r.ID = "after"
+	if _, err := l.Reserve(t.Context(), r); !errors.Is(err, budget.ErrClosed) {
+		t.Fatalf("reserve for a run that was forgotten: %v", err)
+	}
+}
+
 func TestManyRunCapsAreLearntInFull(t *testing.T) {
 	m := budget.NewMemory()
 	a, err := budget.Open(t.Context(), budget.Config{Store: m, Caps: []budget.Cap{{For: budget.Each("run"), Meter: budget.MeterMoney, Limit: 10, Per: budget.Lifetime()}}})
