@@ -106,6 +106,7 @@ var ours = map[string]map[string]string{
 		"agent.name":                "string",
 		"step.index":                "int",
 		"step.kind":                 "string",
+		"stream.reason":             "string",
 		"step.final":                "boolean",
 		"instrument":                "string",
 		"instrument.family":         "string",

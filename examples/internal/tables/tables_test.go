@@ -3,6 +3,7 @@ package tables
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +34,8 @@ func load(t *testing.T) *DB {
 // plain is the whole database as one value.
 func plain(db *DB) *pyjson.Object {
 	all := &pyjson.Object{}
-	for name, table := range db.tables {
+	for _, name := range slices.Sorted(maps.Keys(db.tables)) {
+		table := db.tables[name]
 		docs := &pyjson.Object{}
 		for key, doc := range table.All {
 			docs.Set(key, doc)
