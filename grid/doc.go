@@ -8,7 +8,9 @@
 //
 // A Client follows the market's redirect with its own code, reads JSON and event streams
 // as real providers send them, waits for a dry balance to be filled, and is the one owner
-// of retries. An Observer stands around each attempt that may be billed; that is where
+// of retries. While a balance is dry one call at a time asks it, and all others wait in
+// line, in order within a Request.Tenant and the tenants in turn; an instrument's retry
+// budget, breaker, pauses and Config.Rates are shared by all calls, too. An Observer stands around each attempt that may be billed; that is where
 // money is reserved and settled.
 //
 //	client, err := grid.New(grid.Config{}) // the key in THEGRID_API_KEY
