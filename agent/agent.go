@@ -46,6 +46,8 @@ type Agent struct {
 	// without a known price is refused.
 	strictMoney bool
 
+	reconciler *reconciler // nil when it is off
+
 	nonce   string // of this process: incarnations are never reused
 	serial  atomic.Uint64
 	schemas sync.Map // reflect.Type -> *tools.Schema
@@ -84,6 +86,7 @@ func New(cfg Config) (*Agent, error) {
 		}
 	}
 	fail(cfg.Limits.validate())
+	fail(cfg.Reconcile.validate())
 	limits, err := cfg.Limits.merge(f.Limits.limits())
 	fail(err)
 	if cfg.Limits.validate() == nil {
@@ -107,6 +110,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, errors.Join(errs...)
 	}
 	a.print = a.fingerprint()
+	a.reconciler = newReconciler(a, cfg.Reconcile)
 	return a, nil
 }
 
@@ -271,9 +275,9 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 	select {
 	case <-idle:
 	case <-ctx.Done():
-		return fmt.Errorf("agent: Shutdown: runs are still under way: %w", ctx.Err())
+		return errors.Join(fmt.Errorf("agent: Shutdown: runs are still under way: %w", ctx.Err()), a.reconciler.shutdown(ctx))
 	}
-	return a.release(ctx)
+	return errors.Join(a.reconciler.shutdown(ctx), a.release(ctx))
 }
 
 func (a *Agent) release(ctx context.Context) error {

@@ -51,6 +51,10 @@ type Config struct {
 
 	Limits Limits
 
+	// Reconcile corrects the ledger by receipts in the background. Zero: off; call
+	// the func Reconcile for the results that matter.
+	Reconcile Reconciliation
+
 	// Params are sent with every model step.
 	Params grid.Params
 	// Kind is the router's kind of an ordinary step. Empty: tools when the agent

@@ -36,25 +36,43 @@ func Reconcile[T any](ctx context.Context, a *Agent, res *Result[T]) error {
 
 func (a *Agent) reconcile(ctx context.Context, step *StepRecord, at *AttemptRecord) error {
 	if at.RequestID == "" {
-		return fmt.Errorf("agent: attempt %s has no request id, so it has no receipt: its cost stays an upper bound", at.Reservation)
+		return noRequestID(*at)
 	}
 	receipt, err := a.receipt(ctx, at.RequestID)
 	if err != nil {
 		return fmt.Errorf("agent: the receipt of %s: %w", at.RequestID, err)
 	}
+	delta, err := a.paid(ctx, step.Step, at, receipt)
+	if err != nil {
+		return fmt.Errorf("agent: the receipt of %s: %w", at.RequestID, err)
+	}
+	step.CostNanoUSD += delta
+	return nil
+}
+
+func noRequestID(at AttemptRecord) error {
+	return fmt.Errorf("agent: attempt %s has no request id, so it has no receipt: its cost stays an upper bound", at.Reservation)
+}
+
+// paid corrects the ledger and the record by a settled receipt and returns what that
+// changes of the record's cost. A receipt that was heard before, by somebody else who
+// holds a record of the attempt, changes the record only.
+func (a *Agent) paid(ctx context.Context, step int, at *AttemptRecord, receipt *grid.Receipt) (delta int64, err error) {
 	for _, lot := range receipt.Lots {
 		a.client.Catalogue().ObserveLot(at.Instrument, lot.PriceNanoUSDPerUnit, receipt.ReconciledAt)
 	}
 	actual := amounts(receipt.TotalTokens, 0)
 	actual.NanoUSD = *receipt.CostNanoUSD
-	if _, err := a.ledger.TrueUp(ctx, at.Reservation, actual, "receipt"); err != nil {
-		return fmt.Errorf("agent: the receipt of %s: %w", at.RequestID, err)
+	settled, err := a.ledger.TrueUp(ctx, at.Reservation, actual, "receipt")
+	if err != nil {
+		return 0, err
 	}
-	delta := actual.NanoUSD - at.CostNanoUSD
-	a.tracing.CostAdjusted(ctx, tracing.Adjustment{Instrument: at.Instrument, Agent: a.cfg.Name, RequestID: at.RequestID, Step: step.Step, DeltaNanoUSD: delta, Source: "receipt"})
+	delta = actual.NanoUSD - at.CostNanoUSD
+	if !settled.Duplicate {
+		a.tracing.CostAdjusted(ctx, tracing.Adjustment{Instrument: at.Instrument, Agent: a.cfg.Name, RequestID: at.RequestID, Step: step, DeltaNanoUSD: delta, Source: "receipt"})
+	}
 	at.CostNanoUSD, at.CostSource, at.Tokens = actual.NanoUSD, CostReceipt, receipt.TotalTokens
-	step.CostNanoUSD += delta
-	return nil
+	return delta, nil
 }
 
 // receipt asks until the market has settled the cost.

@@ -44,6 +44,7 @@ type run struct {
 	renewal     renewal
 	strictMoney bool
 	warned      map[string]bool
+	handed      int           // steps that were handed to the reconciler
 	transcripts [2]transcript // portable, and with the fields of the model's own
 	allowance   allowance
 	leftNanoUSD int64
@@ -255,6 +256,8 @@ func (r *run) drive(parent context.Context, events *queue) error {
 	r.retire(ctx, err)
 	r.endSpan(span, err)
 	r.events = nil
+	r.a.reconciler.add(s.Steps[r.handed:])
+	r.handed = len(s.Steps)
 	return r.verdict(ctx, err)
 }
 
