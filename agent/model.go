@@ -21,7 +21,7 @@ func (r *run) model(ctx context.Context, op Op) Outcome {
 	ctx, timer := newWallTimer(ctx, wall)
 	defer timer.stop()
 	c := &modelCall{r: r, op: op, in: op.Model, base: ctx, timer: timer, incarnation: r.a.incarnation(), started: time.Now()}
-	c.rec = StepRecord{Run: r.id, Step: c.in.Step, Kind: c.in.Kind, Final: c.in.Final, LeftNanoUSD: r.leftNanoUSD, LeftPercent: r.leftPercent}
+	c.rec = StepRecord{Run: r.id, Step: c.in.Step, Start: time.Now().UTC().Round(0), Kind: c.in.Kind, Final: c.in.Final, LeftNanoUSD: r.leftNanoUSD, LeftPercent: r.leftPercent}
 	if op.Issue > 1 || r.resumed {
 		c.chargeDead(ctx)
 	}

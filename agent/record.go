@@ -6,13 +6,14 @@ import "time"
 // used, and what was paid for it. It is the event, the row of a table and the
 // journal entry.
 type StepRecord struct {
-	Run        string `json:"run"` // differs from the result's own in steps of agents that it called
-	Step       int    `json:"step"`
-	Kind       string `json:"kind"`
-	Final      bool   `json:"final,omitempty"` // the answer at a limit
-	Instrument string `json:"instrument,omitempty"`
-	Family     string `json:"family,omitempty"`
-	Tier       string `json:"tier,omitempty"`
+	Run        string    `json:"run"` // differs from the result's own in steps of agents that it called
+	Step       int       `json:"step"`
+	Start      time.Time `json:"start"` // when the step was begun, UTC
+	Kind       string    `json:"kind"`
+	Final      bool      `json:"final,omitempty"` // the answer at a limit
+	Instrument string    `json:"instrument,omitempty"`
+	Family     string    `json:"family,omitempty"`
+	Tier       string    `json:"tier,omitempty"`
 
 	Policy     string      `json:"policy,omitempty"` // name@version of the routing policy
 	Reason     string      `json:"reason,omitempty"` // default, rule, pinned, budget, escalation, fallback, ...
