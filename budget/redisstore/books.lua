@@ -3,7 +3,7 @@
 -- ARGV[1] is a header, every further argument one operation, all msgpack arrays. The reply is a header and one answer for
 -- each operation. Rows that are touched are read once, changed here and written at the end.
 --
--- Numbers are doubles: every amount, sum and microsecond stays within 2^53, and a sum that reaches it stays there.
+-- Numbers are doubles: every amount, sum and microsecond stays below 2^53, and a sum that reaches it stays there.
 local MAX = 9007199254740992
 local SWEEP = 8
 local KEEP_CHANGES, KEEP_GONE = 1000, 1024

@@ -50,9 +50,9 @@ func scopeTexts(scopes []budget.Scope) []string {
 	return out
 }
 
-// MaxLimit is the largest limit, and the largest amount of one reservation, that the store counts exactly: 2^53, since
-// the numbers of a script are doubles. A count that has no limit stays at it when it gets there.
-const MaxLimit int64 = 1 << 53
+// MaxLimit is the largest limit, and the largest amount of one reservation, that the store counts exactly: 2^53-1, since
+// the numbers of a script are doubles. A count without a limit, or one that overran its own, stops at 2^53 and stays there.
+const MaxLimit int64 = 1<<53 - 1
 
 func checkAmounts(a budget.Amounts) error {
 	check := func(m budget.Meter, v int64) error {

@@ -8,7 +8,7 @@
 // step of the server, by the server's clock, which is not let run backwards.
 //
 // All keys of an account carry one hash tag and are declared, so the store works on a cluster; an account lives on one
-// shard. Sums are exact up to 2^53: [MaxLimit] is $9.007 million of money per cap and window.
+// shard. Sums are exact below 2^53: [MaxLimit] is $9.007 million of money per cap and window.
 //
 // What Redis acknowledged can be lost: with appendfsync everysec the last second before a power cut, in a failover what
 // was not yet replicated, with FLUSHALL everything. The store notices, because every answer carries the epoch of the books

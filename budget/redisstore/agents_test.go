@@ -1,0 +1,3 @@
+package redisstore
+
+func workAgent([]string) int { return 2 }
