@@ -47,12 +47,13 @@ func (t Tool) Approval(ctx context.Context, args json.RawMessage) (needed bool, 
 		return d.needsApproval, nil
 	}
 	own := bytes.Clone(orEmptyObject(args))
-	asked := d.guard(func() (err error) {
+	asked := d.newJob()
+	asked.start(func() (err error) {
 		needed, err = d.approval(ctx, own)
 		return err
 	})
-	if got := <-asked.out; got.err != nil {
-		return true, fmt.Errorf("tools: tool %q: cannot tell whether the call needs approval, so it does: %w", d.name, got.err)
+	if <-asked.done; asked.err != nil {
+		return true, fmt.Errorf("tools: tool %q: cannot tell whether the call needs approval, so it does: %w", d.name, asked.err)
 	}
 	return needed, nil
 }
@@ -76,34 +77,33 @@ func (t Tool) Call(ctx context.Context, args json.RawMessage) Result {
 		return d.failure(err)
 	}
 
-	over := &TimeoutError{Tool: d.name, After: d.timeout}
+	work := d.newJob()
 	var cancel context.CancelFunc
 	if d.timeout == NoTimeout {
 		ctx, cancel = context.WithCancel(ctx)
 	} else {
-		ctx, cancel = context.WithTimeoutCause(ctx, d.timeout, over)
+		ctx, cancel = context.WithTimeoutCause(ctx, d.timeout, &work.over)
 	}
 	defer cancel()
 
 	var said string
-	work := d.guard(func() (err error) {
+	work.start(func() (err error) {
 		said, err = settle(run(ctx))
 		return err
 	})
-	got, returned := work.wait(ctx, d.grace)
 	switch {
-	case !returned:
-		res := d.ended(ctx, over, nil)
+	case !work.wait(ctx, d.grace):
+		res := d.ended(ctx, &work.over, nil)
 		res.Abandoned, res.Done = true, work.done
 		return res
-	case got.panicked:
-		err = got.err
-	case got.err != nil && ctx.Err() != nil:
-		res := d.ended(ctx, over, got.err)
+	case work.panicked:
+		err = work.err
+	case work.err != nil && ctx.Err() != nil:
+		res := d.ended(ctx, &work.over, work.err)
 		res.Done = work.done
 		return res
-	case got.err != nil:
-		return Result{Status: StatusError, Err: got.err, Done: work.done, Content: "error: " + cut(said, d.maxResult)}
+	case work.err != nil:
+		return Result{Status: StatusError, Err: work.err, Done: work.done, Content: "error: " + cut(said, d.maxResult)}
 	default:
 		return Result{Status: StatusOK, Content: cut(said, d.maxResult), Ends: d.endsRun, Done: work.done}
 	}
@@ -129,57 +129,54 @@ func settle(out any, err error) (string, error) {
 	return said, nil
 }
 
-// A job is the user's code on its way in a goroutine of its own. out gets one
-// outcome; done is closed just before.
+// A job is the user's code on its way in a goroutine of its own. What came of it may
+// be read when done is closed.
 type job struct {
-	out  chan outcome
-	done chan struct{}
-}
-
-type outcome struct {
+	over     TimeoutError // the cause with which its context ends
+	done     chan struct{}
 	err      error
 	panicked bool
 }
 
-// guard runs the user's code where neither a panic nor a Goexit reaches the caller.
+func (d *definition) newJob() *job {
+	return &job{over: TimeoutError{Tool: d.name, After: d.timeout}, done: make(chan struct{})}
+}
+
+// start runs the user's code where neither a panic nor a Goexit reaches the caller.
 // The goroutine ends when f does.
-func (d *definition) guard(f func() error) job {
-	j := job{out: make(chan outcome, 1), done: make(chan struct{})}
+func (j *job) start(f func() error) {
 	go func() {
-		var got outcome
+		defer close(j.done)
 		finished := false
 		defer func() {
 			if v := recover(); !finished {
-				got = outcome{&PanicError{Tool: d.name, Value: v, Stack: debug.Stack()}, true}
+				j.err, j.panicked = &PanicError{Tool: j.over.Tool, Value: v, Stack: debug.Stack()}, true
 			}
-			close(j.done)
-			j.out <- got
 		}()
-		got.err = f()
-		finished = true
+		err := f()
+		j.err, finished = err, true
 	}()
-	return j
 }
 
-// wait waits for the outcome, for grace longer than ctx.
-func (j job) wait(ctx context.Context, grace time.Duration) (got outcome, returned bool) {
+// wait reports whether the user's code returned, at the latest a grace after ctx ended.
+func (j *job) wait(ctx context.Context, grace time.Duration) bool {
 	select {
-	case got = <-j.out:
-		return got, true
+	case <-j.done:
+		return true
 	case <-ctx.Done():
 	}
 	patience := time.NewTimer(grace)
 	defer patience.Stop()
 	select {
-	case got = <-j.out:
-		return got, true
+	case <-j.done:
+		return true
 	case <-patience.C:
 	}
 	select { // both were ready: what is there counts
-	case got = <-j.out:
-		return got, true
+	case <-j.done:
+		return true
 	default:
-		return outcome{}, false
+		return false
 	}
 }
 

@@ -63,6 +63,7 @@ func FuzzCall(f *testing.F) {
 		if !bytes.Equal(before, args) {
 			t.Error("the arguments were changed")
 		}
+		typed.def.schema.agree(t, args)
 		if err := typed.Check(args); (err == nil) != ran {
 			t.Errorf("ran is %v, Check says %v", ran, err)
 		}
@@ -134,6 +135,7 @@ func FuzzRawSchema(f *testing.F) {
 		if !json.Valid(tool.Schema()) {
 			t.Errorf("%q is no JSON", tool.Schema())
 		}
+		tool.def.schema.agree(t, args)
 		if res := tool.Call(t.Context(), args); res.Status != StatusOK && res.Status != StatusInvalidArguments {
 			t.Errorf("status %s: %v", res.Status, res.Err)
 		}

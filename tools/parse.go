@@ -127,7 +127,7 @@ func (p *parser) value(depth int) any {
 }
 
 func (p *parser) object(depth int) any {
-	object := make(map[string]any)
+	object := make(map[string]any, 4)
 	for p.pos++; ; p.pos++ { // over { and each comma
 		switch p.next() {
 		case '}':
@@ -179,7 +179,21 @@ func (p *parser) array(depth int) any {
 }
 
 func (p *parser) string() string {
-	start, escaped := p.pos, false
+	start := p.pos
+	plain, escaped := p.text()
+	if !escaped {
+		return string(plain)
+	}
+	var s string
+	if err := json.Unmarshal(p.raw[start:p.pos], &s); err != nil {
+		p.fail("a JSON string", err.Error())
+	}
+	return s
+}
+
+// text skips a string and returns what is between its quotes, as it is written.
+func (p *parser) text() (written []byte, escaped bool) {
+	start := p.pos + 1
 	for p.pos++; p.raw[p.pos] != '"'; p.pos++ {
 		if p.raw[p.pos] == '\\' {
 			escaped = true
@@ -187,15 +201,7 @@ func (p *parser) string() string {
 		}
 	}
 	p.pos++
-	literal := p.raw[start:p.pos]
-	if !escaped {
-		return string(literal[1 : len(literal)-1])
-	}
-	var s string
-	if err := json.Unmarshal(literal, &s); err != nil {
-		p.fail("a JSON string", err.Error())
-	}
-	return s
+	return p.raw[start : p.pos-1], escaped
 }
 
 func (p *parser) number() any {

@@ -76,6 +76,7 @@ func TestRecordedCallsFitTheirSchemas(t *testing.T) {
 					continue
 				}
 				args := json.RawMessage(call.Function.Arguments)
+				tool.def.schema.agree(t, args)
 				res := tool.Call(t.Context(), args)
 				switch {
 				case res.Status == StatusInvalidArguments:
@@ -103,7 +104,7 @@ func TestRecordedCallsFitTheirSchemas(t *testing.T) {
 // it holds for right, except where the answer breaks the function's own schema: the
 // name of a variable for an object, a null or a value outside of the enum.
 func TestBenchmarkAnswersFitTheirFunctions(t *testing.T) {
-	taken, refused := 0, 0
+	taken, refused, short := 0, 0, 0
 	for _, file := range []string{"simple_python", "multiple", "parallel", "parallel_multiple", "live_simple", "live_parallel", "live_parallel_multiple", "simple_java", "simple_javascript"} {
 		var set struct {
 			Items []struct {
@@ -141,6 +142,9 @@ func TestBenchmarkAnswersFitTheirFunctions(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
+					if byName[name].def.schema.agree(t, text) {
+						short++
+					}
 					res := byName[name].Call(t.Context(), text)
 					wrong, isWrong := errors.AsType[*ArgumentsError](res.Err)
 					switch {
@@ -159,6 +163,9 @@ func TestBenchmarkAnswersFitTheirFunctions(t *testing.T) {
 	}
 	if taken != 1282 || refused != 46 {
 		t.Errorf("%d answers are taken and %d refused, not 1282 and 46", taken, refused)
+	}
+	if short < 1100 {
+		t.Errorf("only %d answers are checked the short way", short)
 	}
 }
 
@@ -292,6 +299,7 @@ func TestRawSchemasAgreeWithTheJSONSchemaTestSuite(t *testing.T) {
 		}
 		for _, test := range group.Tests {
 			checked++
+			s.agree(t, test.Data)
 			if err := s.Validate(test.Data); (err == nil) != test.Valid {
 				t.Errorf("%s: %s: %s: valid is %v: %v", group.File, group.Description, test.Description, test.Valid, err)
 			}

@@ -19,6 +19,7 @@ import (
 type Schema struct {
 	text    json.RawMessage
 	rules   *jsonschema.Schema
+	simple  *simple      // nil where the root has other rules
 	of      reflect.Type // nil if made by hand
 	wrapped bool
 	// loose is true when the type has places of an interface type, where plain
@@ -51,6 +52,9 @@ func (s *Schema) Wrapped() bool { return s.wrapped }
 func (s *Schema) Validate(raw json.RawMessage) error {
 	if s.rules == nil {
 		return errors.New("tools: not a schema: make it with tools.SchemaFor")
+	}
+	if s.simple != nil && s.simple.fits(raw) {
+		return nil
 	}
 	instance, wrong := parse(raw)
 	if wrong != nil {
@@ -173,7 +177,7 @@ func compile(text json.RawMessage, doc any) (s *Schema, err error) {
 	if circular(rules.Validate(map[string]any{})) {
 		return nil, errors.New("the schema cannot be kept: it refers to itself without end: let the $ref stand within a property")
 	}
-	return &Schema{text: text, rules: rules}, nil
+	return &Schema{text: text, rules: rules, simple: simpleOf(rules)}, nil
 }
 
 // whyNot says in which places a schema is none.
