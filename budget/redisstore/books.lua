@@ -17,7 +17,7 @@ local SCHEMA, KNOWN, SEEN, FRESH, INSPECT, CREATE, KEEP, RELEASES, DEDUP, LEARN,
 
 -- Of a reservation.
 local STATE, IDLE, LATE, SAID, ADMITTED, EXPIRES, KEPT, SWAP, SCOPES, BOUND, ACTUAL, USAGE, LINKS, CORRECTIONS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
--- Of a count; announced thresholds follow.
+-- Of a count; announced thresholds follow. OVER is 1 when its window has ended and 2 when its run was forgotten.
 local SETTLED, HELD, UNCONFIRMED, OVERRUN, LINKED, OVER = 1, 2, 3, 4, 5, 6
 
 if INSPECT == 1 then
@@ -109,7 +109,7 @@ local function amounts(text)
 	return t
 end
 
--- linked is the count of a reservation's link. A count that was forgotten with its run counts nothing any more.
+-- linked is the count of a reservation's link.
 local function linked(key)
 	local c = counts[key]
 	if c then
@@ -259,7 +259,7 @@ local function compact(most)
 				local c = counts[key]
 				if c then
 					c[LINKED], dirtyCounts[key] = c[LINKED] - 1, true
-					if c[OVER] == 1 and c[LINKED] <= 0 then drop(key) end
+					if c[OVER] > 0 and c[LINKED] <= 0 then drop(key) end
 				end
 			end
 		end
@@ -273,7 +273,7 @@ local function compact(most)
 		call('ZREM', TURNS, key)
 		local c = counts[key]
 		if c and c[LINKED] > 0 then
-			c[OVER], dirtyCounts[key] = 1, true
+			c[OVER], dirtyCounts[key] = max(c[OVER], 1), true
 		else
 			drop(key)
 		end
@@ -341,6 +341,13 @@ ops.reserve = function(a, ans)
 	end
 	for _, s in ipairs(scopes) do
 		if sub(s, 1, 4) == 'run ' and closed(s) then return {'closed', now, s} end
+	end
+	for i = 1, #links, 3 do
+		local c = counts[links[i]]
+		if c and c[OVER] == 2 then -- a run of this name is still remembered
+			compact(SWEEP)
+			return {'closed', now, match(links[i], '\n(run [^\n]*)\n.*\n') or ''}
+		end
 	end
 	local given = false
 	if swap ~= '' then
@@ -495,7 +502,12 @@ end
 ops.snapshot = function(a, ans)
 	loadLinks(a[2], 1)
 	for _, key in ipairs(a[2]) do
-		if caps[parts(key).cap] then state(ans.left, key) end
+		if caps[parts(key).cap] then
+			local c = counts[key]
+			if c and c[OVER] == 2 then counts[key] = false end
+			state(ans.left, key)
+			counts[key] = c
+		end
 	end
 end
 
@@ -590,7 +602,13 @@ ops.forget = function(a)
 	for _, member in ipairs(call('ZRANGEBYLEX', RUNS, '[' .. prefix, '(' .. run .. '\11')) do
 		local kind, what = match(member, '^(%l+)\n(.*)$', #prefix + 1)
 		if kind == 'count' then
-			drop(what)
+			loadCounts({what})
+			local c = counts[what]
+			if c and c[LINKED] > 0 then
+				c[OVER], dirtyCounts[what] = 2, true -- so that receipts still find it
+			else
+				drop(what)
+			end
 		else
 			touch(what)
 			call('HDEL', CAPS, what)

@@ -19,7 +19,7 @@ func TestRandomOperationsAreAnsweredLikeTheMemoryStore(t *testing.T) {
 	srv := startServer(t)
 	histories, steps := 6, 250
 	if os.Getenv("GRIDLOOP_LONG") != "" {
-		histories, steps = 400, 1000
+		histories, steps = 60, 1000
 	}
 	for seed := range histories {
 		ours, reference := New(srv.closing(t), prefix()), budget.NewMemory(budget.Volatile())
