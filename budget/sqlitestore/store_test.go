@@ -23,5 +23,8 @@ func TestFileIsAStore(t *testing.T) {
 }
 
 func TestFileIsAStoreInVirtualTime(t *testing.T) {
+	if racing {
+		t.Skip("the histories are long, and the suite in real time races, too")
+	}
 	budgettest.Exercise(t, func(t *testing.T) budget.Store { return open(t, filepath.Join(t.TempDir(), "spend.db")) }, budgettest.Virtual())
 }
