@@ -52,6 +52,7 @@ type Agent struct {
 	serial  atomic.Uint64
 	schemas sync.Map // reflect.Type -> *tools.Schema
 	prices  refresher
+	seen    atomic.Pointer[market] // the last look at the catalogue
 
 	mu     sync.Mutex
 	closed bool
@@ -194,7 +195,7 @@ func (a *Agent) useRouter(f *file) error {
 	if a.client == nil {
 		return bad
 	}
-	if err := table.Check(routerInstruments(a.client.Catalogue(), nil)); err != nil {
+	if err := table.Check(a.look().instruments); err != nil {
 		field := "Market"
 		if f.Routes != nil {
 			field = "File"

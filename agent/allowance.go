@@ -62,15 +62,15 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 	d := r.a.router.Decide(router.Step{
 		Run: r.id, Index: in.Step, Kind: router.KindText, PromptBytes: int64(bytes), MaxTokens: finalTokens,
 		Schema: in.Schema, Final: true, Pin: in.Pin, Sticky: in.Sticky, Labels: routeLabels(&r.state),
-	}, router.Snapshot{Instruments: r.market, LeftPercent: r.leftPercent})
-	inst, ok := r.client.Catalogue().Get(d.Instrument)
+	}, router.Snapshot{Instruments: r.market.instruments, LeftPercent: r.leftPercent})
+	inst, ok := r.market.Find(d.Instrument)
 	if !ok {
 		return nil // nothing can give a final answer; the step itself will say so
 	}
 	for _, room := range []int{bytes + r.slack(bytes) + answerBytes, bytes + answerBytes} {
 		err := r.reserveAllowance(ctx, room, inst.ID, budget.Request{
-			Scopes:  r.scopesOn(inst),
-			Amounts: amounts(int64(room+or(inst.TemplateTokens, templateTokens)+finalTokens), r.client.Catalogue().Price(inst.ID).NanoUSDPerUnit),
+			Scopes:  r.scopesOn(inst.Instrument),
+			Amounts: amounts(int64(room+or(inst.TemplateTokens, templateTokens)+finalTokens), inst.Price.NanoUSDPerUnit),
 		})
 		if err == nil {
 			return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
@@ -119,7 +118,7 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		Tools:     r.a.defs != nil && !in.NoTools, Schema: in.Schema, Final: in.Final, Pin: pin,
 		Sticky: in.Sticky, Escalation: in.Escalation, Exclude: in.Exclude, Labels: routeLabels(&r.state),
 	}
-	market := router.Snapshot{Instruments: r.market, LeftPercent: r.leftPercent}
+	market := router.Snapshot{Instruments: r.market.instruments, LeftPercent: r.leftPercent}
 	d := r.a.router.Decide(step, market)
 	rec := &c.rec
 	if pin != in.Pin {
@@ -141,13 +140,12 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		}
 		return d, fmt.Errorf("%w: %s", ErrNoInstrument, d.Why)
 	}
-	in2, ok := r.client.Catalogue().Get(d.Instrument)
+	offer, ok := r.market.Find(d.Instrument)
 	if !ok {
 		return d, fmt.Errorf("%w: the router chose %q, which the catalogue does not have", ErrNoInstrument, d.Instrument)
 	}
-	c.instrument = in2
-	c.price = r.client.Catalogue().Price(d.Instrument)
-	rec.Instrument, rec.Family, rec.Tier = in2.ID, in2.Family, in2.Tier
+	c.instrument, c.price = offer.Instrument, offer.Price
+	rec.Instrument, rec.Family, rec.Tier = offer.ID, offer.Family, offer.Tier
 	rec.PriceNanoUSD, rec.PriceSource = c.price.NanoUSDPerUnit, c.price.Source
 	if !c.price.At.IsZero() {
 		rec.PriceAge = time.Since(c.price.At)
@@ -172,11 +170,9 @@ func (c *modelCall) routing(d router.Decision) tracing.Routing {
 // look takes the market as it is, for all decisions of one step. Prices are
 // fetched when an instrument has none.
 func (r *run) look(ctx context.Context) {
-	c := r.client.Catalogue()
-	r.market = routerInstruments(c, r.market[:0])
-	if slices.ContainsFunc(r.market, func(in router.Instrument) bool { return in.PriceNanoUSD == 0 }) {
+	if r.market = r.a.look(); r.market.unpriced {
 		r.a.prices.refresh(ctx, r.client)
-		r.market = routerInstruments(c, r.market[:0])
+		r.market = r.a.look()
 	}
 }
 

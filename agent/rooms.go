@@ -119,17 +119,38 @@ func left(caps []budget.CapState) (nanoUSD int64, percent int) {
 	return nanoUSD, percent
 }
 
-// routerInstruments is the catalogue as the router sees it, by ID, appended to into.
-func routerInstruments(c *grid.Catalogue, into []router.Instrument) []router.Instrument {
-	for _, in := range c.List() {
-		into = append(into, router.Instrument{
+// market is the catalogue as the router sees it.
+type market struct {
+	*grid.Market
+	instruments []router.Instrument // by ID
+	unpriced    bool                // some have no price
+}
+
+func newMarket(from *grid.Market) *market {
+	m := &market{Market: from, instruments: make([]router.Instrument, 0, len(from.Offers))}
+	for i := range from.Offers {
+		in := &from.Offers[i]
+		m.instruments = append(m.instruments, router.Instrument{
 			ID: in.ID, Family: in.Family, Tier: in.Tier, Preview: in.Status == "preview",
 			Context: in.Context, MaxInput: in.MaxInput, MaxOutput: in.MaxOutput,
-			PriceNanoUSD: c.Price(in.ID).NanoUSDPerUnit, NoTools: in.NoTools, NoSchema: in.NoSchema,
+			PriceNanoUSD: in.Price.NanoUSDPerUnit, NoTools: in.NoTools, NoSchema: in.NoSchema,
 		})
+		m.unpriced = m.unpriced || in.Price.NanoUSDPerUnit == 0
 	}
-	slices.SortFunc(into, func(a, b router.Instrument) int { return strings.Compare(a.ID, b.ID) })
-	return into
+	slices.SortFunc(m.instruments, func(a, b router.Instrument) int { return strings.Compare(a.ID, b.ID) })
+	return m
+}
+
+// look takes the market as it stands. What was made of it holds until it changes, for
+// all runs of the agent.
+func (a *Agent) look() *market {
+	now := a.client.Catalogue().Market()
+	if m := a.seen.Load(); m != nil && m.Market == now {
+		return m
+	}
+	m := newMarket(now)
+	a.seen.Store(m)
+	return m
 }
 
 func catalogueIDs(c *grid.Catalogue) []string {

@@ -49,7 +49,7 @@ type run struct {
 	allowance   allowance
 	leftNanoUSD int64
 	leftPercent int
-	market      []router.Instrument
+	market      *market
 
 	mu      sync.Mutex
 	cause   error // the Go error behind State.Failure or a pause

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -77,9 +78,10 @@ func (in Instrument) check() error {
 
 // Catalogue holds instruments and what their tokens cost. It is safe for concurrent use.
 type Catalogue struct {
-	mu    sync.RWMutex
-	order []string
-	byID  map[string]*listed
+	mu     sync.RWMutex
+	order  []string
+	byID   map[string]*listed
+	market atomic.Pointer[Market] // the last one made, nil after a change
 }
 
 // listed is an instrument with the prices seen for it.
@@ -165,7 +167,7 @@ func (c *Catalogue) Put(in Instrument) error {
 	if err := in.check(); err != nil {
 		return err
 	}
-	c.mu.Lock()
+	c.change()
 	defer c.mu.Unlock()
 	if l := c.byID[in.ID]; l != nil {
 		l.Instrument = in
@@ -180,7 +182,7 @@ func (c *Catalogue) Put(in Instrument) error {
 // where it names them, and its live price. An instrument that was not there is added.
 // The operator's ceiling and the other settings stay.
 func (c *Catalogue) ObserveModel(m Model, at time.Time) {
-	c.mu.Lock()
+	c.change()
 	defer c.mu.Unlock()
 	c.observe(m, at)
 }

@@ -225,3 +225,46 @@ func TestClientFromGoOpenAIConfig(t *testing.T) {
 		t.Errorf("%v", header)
 	}
 }
+
+func TestMarketIsMadeAnewOnlyWhenSomethingChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := grid.DefaultCatalogue()
+		last := c.Market()
+		for _, step := range []struct {
+			name  string
+			do    func()
+			same  bool
+			price int64
+		}{
+			{"nothing", func() {}, true, 0},
+			{"a live price", func() { c.ObserveModel(grid.Model{ID: "agent-prime", PriceNanoUSDPerUnit: 100}, time.Now()) }, false, 125},
+			{"a lot", func() { c.ObserveLot("agent-prime", 300, time.Now()) }, false, 300},
+			{"a reading", func() { c.Get("agent-prime"); c.List(); c.Price("text-prime") }, true, 300},
+			{"nearly a day", func() { time.Sleep(24*time.Hour - time.Second) }, true, 300},
+			{"the end of a lot's day", func() { time.Sleep(time.Second) }, false, 125},
+			{"another week", func() { time.Sleep(7 * 24 * time.Hour) }, true, 125},
+			{"the operator's ceiling", func() {
+				if err := c.Put(grid.Instrument{ID: "agent-prime", MaxPriceNanoUSD: 9}); err != nil {
+					t.Fatal(err)
+				}
+			}, false, 9},
+		} {
+			step.do()
+			now := c.Market()
+			if (now == last) != step.same {
+				t.Errorf("after %s: the same market: %t, want %t", step.name, now == last, step.same)
+			}
+			offer, ok := now.Find("agent-prime")
+			if !ok || offer.Price != c.Price("agent-prime") || offer.Price.NanoUSDPerUnit != step.price {
+				t.Errorf("after %s: %+v, want a price of %d", step.name, offer, step.price)
+			}
+			last = now
+		}
+		if offer, ok := last.Find("nobody"); ok || offer.Price.Source != grid.PriceNone {
+			t.Errorf("an unknown instrument is offered: %+v", offer)
+		}
+		if got := c.List(); len(got) != len(last.Offers) || got[0].ID != last.Offers[0].ID {
+			t.Errorf("%d offers of %d instruments", len(last.Offers), len(got))
+		}
+	})
+}

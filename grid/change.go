@@ -71,7 +71,7 @@ func dollars(nano int64) string {
 
 // observeList takes over a whole list and tells what it changed.
 func (c *Catalogue) observeList(models []Model, at time.Time) []Change {
-	c.mu.Lock()
+	c.change()
 	defer c.mu.Unlock()
 	var changes []Change
 	now := make(map[string]bool, len(models))

@@ -33,7 +33,7 @@ const (
 // ObserveLot records what a lot that paid for a request had cost, in nano-USD per Unit.
 // Prices of unknown instruments, and those not above 0, are dropped.
 func (c *Catalogue) ObserveLot(id string, nanoUSDPerUnit int64, at time.Time) {
-	c.mu.Lock()
+	c.change()
 	defer c.mu.Unlock()
 	l := c.byID[id]
 	if l == nil || nanoUSDPerUnit <= 0 {
@@ -58,38 +58,6 @@ func (c *Catalogue) ObserveLot(id string, nanoUSDPerUnit int64, at time.Time) {
 		return
 	}
 	l.lots = append(l.lots, seenPrice{nanoUSDPerUnit, at})
-}
-
-// Price returns the price to reckon with: the operator's ceiling, else the dearest lot
-// seen in the last 24 hours, else the live price and a quarter, else none.
-func (c *Catalogue) Price(id string) Price {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	l := c.byID[id]
-	if l == nil {
-		return Price{Source: PriceNone}
-	}
-	if l.MaxPriceNanoUSD > 0 {
-		return Price{NanoUSDPerUnit: l.MaxPriceNanoUSD, Source: PriceMax}
-	}
-	best := Price{Source: PriceReceipt}
-	for _, lot := range l.lots {
-		if time.Since(lot.at) < lotMemory && lot.nanoUSD > best.NanoUSDPerUnit {
-			best.NanoUSDPerUnit, best.At = lot.nanoUSD, lot.at
-		}
-	}
-	if best.NanoUSDPerUnit > 0 {
-		return best
-	}
-	if l.liveOK {
-		quarter := l.live.nanoUSD/4 + min(l.live.nanoUSD%4, 1)
-		price := l.live.nanoUSD + quarter
-		if price < 0 {
-			price = math.MaxInt64
-		}
-		return Price{NanoUSDPerUnit: price, Source: PriceLive, At: l.live.at}
-	}
-	return Price{Source: PriceNone}
 }
 
 // decimal reads a decimal number without a float: v x 10^scale, rounded up, and at
