@@ -283,7 +283,11 @@ func (p *proof) run(kills int) (limit int64) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 	}
 	for _, cmd := range running {
-		if err := cmd.Wait(); err != nil {
+		err := cmd.Wait()
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGTERM {
+			continue // it had not begun
+		}
+		if err != nil {
 			p.t.Fatalf("worker: %v\n%s", err, p.stderr.String())
 		}
 	}
