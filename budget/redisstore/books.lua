@@ -61,7 +61,9 @@ local function reader(key, read)
 	local function load(fields)
 		local want = {}
 		for _, f in ipairs(fields) do
-			if cache[f] == nil then want[#want + 1] = f end
+			if cache[f] == nil then
+				want[#want + 1], cache[f] = f, false
+			end
 		end
 		for first = 1, #want, 4000 do
 			local last = min(first + 3999, #want)
@@ -79,12 +81,41 @@ local counts, loadCounts = reader(COUNTS, decode)
 local rows, loadRows = reader(ROWS, decode)
 local anchors, loadAnchors = reader(ANCHORS, tonumber)
 local freezes, loadFreezes = reader(FREEZES, function(v) return v end)
-local caps, loadCaps = reader(CAPS, function(v)
-	local cap = {limit = tonumber(match(v, '^%d+')), text = v}
-	for percent, at in string.gmatch(v, '(%d+):(%d+)') do cap[#cap + 1] = {tonumber(percent), tonumber(at)} end
+local function limits(text)
+	local cap = {limit = tonumber(match(text, '^%d+')), text = text}
+	for percent, at in string.gmatch(text, '(%d+):(%d+)') do cap[#cap + 1] = {tonumber(percent), tonumber(at)} end
 	return cap
-end)
-local dirtyCounts, dirtyRows = {}, {}
+end
+local caps, loadCaps = reader(CAPS, limits)
+
+-- What is written at the end: rows by their names, leases and ends by id (false takes out), changes of what runs have open.
+local dirtyCounts, dirtyRows, leases, ended, open = {}, {}, {}, {}, {}
+local function writeSets()
+	for key, list in pairs({[LEASES] = leases, [ENDED] = ended}) do
+		local add, rem = {}, {}
+		for id, score in pairs(list) do
+			if score then
+				add[#add + 1], add[#add + 2] = score, id
+			else
+				rem[#rem + 1] = id
+			end
+			if #add >= 4000 then
+				call('ZADD', key, unpack(add))
+				add = {}
+			end
+			if #rem >= 4000 then
+				call('ZREM', key, unpack(rem))
+				rem = {}
+			end
+		end
+		if #add > 0 then call('ZADD', key, unpack(add)) end
+		if #rem > 0 then call('ZREM', key, unpack(rem)) end
+	end
+	for run, by in pairs(open) do
+		if by ~= 0 and call('HINCRBY', OPEN, run, by) <= 0 then call('HDEL', OPEN, run) end
+	end
+	leases, ended, open = {}, {}, {}
+end
 
 -- A count's key has lines: meter, cap, scopes, start and end of its window.
 local keys = {}
@@ -129,9 +160,12 @@ local function loadLinks(links, step)
 end
 
 local function row(id)
-	loadRows({id})
 	local r = rows[id]
-	if r then loadLinks(r[LINKS], 2) end
+	if r == nil then
+		loadRows({id})
+		r = rows[id]
+		if r then loadLinks(r[LINKS], 2) end
+	end
 	return r
 end
 
@@ -157,12 +191,12 @@ local function unconfirmed(state) return state == 'charged' or state == 'expired
 
 local function countRuns(scopes, by)
 	for _, s in ipairs(scopes) do
-		if sub(s, 1, 4) == 'run ' and call('HINCRBY', OPEN, s, by) <= 0 then call('HDEL', OPEN, s) end
+		if sub(s, 1, 4) == 'run ' then open[s] = (open[s] or 0) + by end
 	end
 end
 
 local function move(id, r, to, actual, ans)
-	local open = r[STATE] == 'open'
+	local isOpen, wasUnconfirmed, isUnconfirmed = r[STATE] == 'open', unconfirmed(r[STATE]), unconfirmed(to)
 	local bounds, befores, afters = amounts(r[BOUND]), amounts(r[ACTUAL]), amounts(actual)
 	local links, keep = r[LINKS], r[EXPIRES]
 	for i = 1, #links, 2 do
@@ -170,13 +204,13 @@ local function move(id, r, to, actual, ans)
 		local c, p, limit = linked(key), parts(key), limitOf(key)
 		local bound, before, after = bounds[p.meter] or 0, befores[p.meter] or 0, afters[p.meter] or 0
 		local change = after - before
-		if open then
+		if isOpen then
 			c[HELD] = minus(c[HELD], bound)
 			change = after - bound
 		end
-		if unconfirmed(r[STATE]) then c[UNCONFIRMED] = minus(c[UNCONFIRMED], before) end
+		if wasUnconfirmed then c[UNCONFIRMED] = minus(c[UNCONFIRMED], before) end
 		c[SETTLED] = plus(minus(c[SETTLED], before), after)
-		if unconfirmed(to) then c[UNCONFIRMED] = plus(c[UNCONFIRMED], after) end
+		if isUnconfirmed then c[UNCONFIRMED] = plus(c[UNCONFIRMED], after) end
 		if change > 0 then
 			local above = max(after - bound, 0) - max(before - bound, 0)
 			local unfit = limit and max(plus(c[SETTLED], c[HELD]) - plus(limit, c[OVERRUN]), 0) or 0
@@ -190,10 +224,9 @@ local function move(id, r, to, actual, ans)
 		keep = max(keep, p.ends)
 	end
 	r[STATE], r[ACTUAL] = to, actual
-	if open then
+	if isOpen then
 		r[KEPT] = keep + DEDUP
-		call('ZREM', LEASES, id)
-		call('ZADD', ENDED, r[KEPT], id)
+		leases[id], ended[id] = false, r[KEPT]
 		countRuns(r[SCOPES], -1)
 	end
 	dirtyRows[id], wrote = true, true
@@ -216,15 +249,16 @@ local function sweep(most, ans)
 	nothingDue = #due < most
 	for _, id in ipairs(due) do
 		local r = row(id)
-		if not r then
-			call('ZREM', LEASES, id)
-		elseif r[IDLE] == 1 or RELEASES == 1 then
-			move(id, r, 'released', '', ans)
+		if r and r[STATE] == 'open' and now >= r[EXPIRES] then
+			if r[IDLE] == 1 or RELEASES == 1 then
+				move(id, r, 'released', '', ans)
+			else
+				move(id, r, 'expired', r[BOUND], ans)
+			end
 			ans.expired[#ans.expired + 1] = id
-		else
-			move(id, r, 'expired', r[BOUND], ans)
-			ans.expired[#ans.expired + 1] = id
-		end
+		end -- else it ended, or was renewed, in this very batch
+		call('ZREM', LEASES, id)
+		if leases[id] == false then leases[id] = nil end
 	end
 end
 
@@ -266,6 +300,7 @@ local function compact(most)
 		rows[id], dirtyRows[id] = false, nil
 		call('HDEL', ROWS, id)
 		call('ZREM', ENDED, id)
+		ended[id] = nil
 	end
 	local turned = call('ZRANGEBYSCORE', TURNS, '-inf', now, 'LIMIT', 0, most)
 	loadCounts(turned)
@@ -282,7 +317,10 @@ local function compact(most)
 	if not nothingOld then wrote = true end
 end
 
+local anyClosed
 local function closed(scope)
+	if anyClosed == nil then anyClosed = call('EXISTS', CLOSED) == 1 end
+	if not anyClosed then return false end
 	local ends = call('ZSCORE', CLOSED, scope)
 	return ends and now < tonumber(ends)
 end
@@ -306,8 +344,7 @@ local function book(id, idle, swap, scopes, bound, links, lease)
 		r[LINKS][#r[LINKS] + 1], r[LINKS][#r[LINKS] + 2] = key, 0
 	end
 	countRuns(scopes, 1)
-	call('ZADD', LEASES, r[EXPIRES], id)
-	rows[id], dirtyRows[id], wrote = r, true, true
+	leases[id], rows[id], dirtyRows[id], wrote = r[EXPIRES], r, true, true
 	return r
 end
 
@@ -331,10 +368,8 @@ ops.reserve = function(a, ans)
 	end
 	if now < learning then return {'learning', now, learning} end
 	local need = shared
-	loadAnchors(scopes)
 	for _, s in ipairs(scopes) do need = max(need, anchors[s] or 0) end
 	if known < need then return {'stale', now, 'caps'} end
-	loadLinks(links, 3)
 	for i = 1, #links, 3 do
 		if not caps[parts(links[i]).cap] then return {'stale', now, 'caps'} end
 		if now < links[i + 1] or links[i + 2] > 0 and now >= links[i + 2] then return {'stale', now, 'window'} end
@@ -358,7 +393,6 @@ ops.reserve = function(a, ans)
 	if dry == 0 then
 		sweep(SWEEP, ans)
 		compact(SWEEP)
-		loadLinks(links, 3)
 		given = swap ~= '' and row(swap)
 	end
 	local free = {}
@@ -366,7 +400,6 @@ ops.reserve = function(a, ans)
 		local held = amounts(given[BOUND])
 		for i = 1, #given[LINKS], 2 do free[given[LINKS][i]] = held[parts(given[LINKS][i]).meter] or 0 end
 	end
-	loadFreezes(scopes)
 	for _, s in ipairs(scopes) do
 		local f = freezes[s]
 		if f then
@@ -472,7 +505,7 @@ ops.renew = function(a, ans)
 	if not r then return refuse('unknown', id) end
 	if r[STATE] ~= 'open' or now >= r[EXPIRES] then return refuse('finished', id, r) end
 	r[EXPIRES], dirtyRows[id], wrote = now + lease, true, true
-	call('ZADD', LEASES, r[EXPIRES], id)
+	leases[id] = r[EXPIRES]
 	answer(r, ans)
 end
 
@@ -542,7 +575,7 @@ local function define(c)
 	end
 	-- Every run may bring its own caps; only what somebody changed is worth keeping.
 	if change ~= '' and (have or sub(anchor, 1, 4) ~= 'run ') then note(have and match(have.text, '^[^|]*') or '', change) end
-	caps[id] = nil
+	caps[id] = limits(text)
 end
 
 ops.define = function(a)
@@ -596,6 +629,7 @@ end
 ops.forget = function(a)
 	local run = a[2]
 	if closed(run) then return {'ok', now} end
+	writeSets()
 	local open = tonumber(call('HGET', OPEN, run) or 0)
 	if open > 0 then return {'run open', now, open} end
 	local prefix = run .. '\n'
@@ -632,12 +666,13 @@ ops.forget = function(a)
 	local last = call('ZREVRANGE', ENDED, 0, 0, 'WITHSCORES')[2]
 	call('ZREMRANGEBYSCORE', CLOSED, '-inf', now)
 	call('ZADD', CLOSED, max(now + DEDUP, tonumber(last or 0)), run)
-	wrote = true
+	anyClosed, wrote = true, true
 	return {'ok', now}
 end
 
 ops.open = function(a)
 	local prefix, out = a[2], {}
+	writeSets()
 	for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do
 		if sub(id, 1, #prefix) == prefix then
 			loadRows({id})
@@ -702,9 +737,34 @@ ops.declare = function(a)
 	return {'ok', now}
 end
 
-local out = {}
+-- What operations will look at is read at once.
+local batch, wantRows, wantScopes, wantKeys, wantCaps = {}, {}, {}, {}, {}
+local function want(links, step)
+	for i = 1, #links, step do wantKeys[#wantKeys + 1], wantCaps[#wantCaps + 1] = links[i], parts(links[i]).cap end
+end
+local byRow = {reserve = true, settle = true, charge = true, void = true, release = true, renew = true, ['true-up'] = true}
 for i = 2, #ARGV do
 	local a = decode(ARGV[i])
+	batch[i] = a
+	if byRow[a[1]] then wantRows[#wantRows + 1] = a[2] end
+	if a[1] == 'reserve' then
+		if a[4] ~= '' then wantRows[#wantRows + 1] = a[4] end
+		for _, s in ipairs(a[8]) do wantScopes[#wantScopes + 1] = s end
+		want(a[10], 3)
+	end
+end
+loadRows(wantRows)
+loadAnchors(wantScopes)
+loadFreezes(wantScopes)
+for _, id in ipairs(wantRows) do
+	if rows[id] then want(rows[id][LINKS], 2) end
+end
+loadCounts(wantKeys)
+loadCaps(wantCaps)
+
+local out = {}
+for i = 2, #ARGV do
+	local a = batch[i]
 	local ans = {duplicate = 0, late = 0, state = '', bound = '', actual = '', expires = 0, left = {}, crossed = {}, expired = {}, frozen = {}, refused = {}, free = {}}
 	local said = ops[a[1]](a, ans)
 	if not said then
@@ -728,6 +788,7 @@ local function write(key, dirty, values)
 end
 if wrote then
 	seq = seq + 1
+	writeSets()
 	write(COUNTS, dirtyCounts, counts)
 	write(ROWS, dirtyRows, rows)
 	call('HSET', META, 'epoch', epoch, 'seq', seq, 'clock', now, 'version', version, 'shared', shared)
