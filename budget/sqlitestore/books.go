@@ -427,7 +427,7 @@ func (b *books) readCount(a *account, query string, args ...driver.Value) (*coun
 		}
 		book := a.caps[c.text(1)]
 		if book == nil {
-			return damaged("cap %q is not there", c.text(1))
+			return damaged("cap %.64q is not there", c.text(1))
 		}
 		n.Count = rules.Count{ID: c.int(0), Cap: book, Scopes: scopes, Span: budget.Span{Start: fromNano(c.int(3)), End: fromNano(c.int(4))},
 			Settled: c.int(6), Held: c.int(7), Unconfirmed: c.int(8), Overrun: c.int(9), Fired: [2]uint64{uint64(c.int(10)), uint64(c.int(11))}}

@@ -56,7 +56,7 @@ func decodeScope(text string) (budget.Scope, error) {
 	}
 	s := budget.Scope{Kind: kind, Name: name}
 	if !ok || s.String() != text {
-		return budget.Scope{}, damaged("%q is no scope", text)
+		return budget.Scope{}, damaged("%.64q is no scope", text)
 	}
 	return s, nil
 }
@@ -94,7 +94,7 @@ func decodeAmounts(text string) (budget.Amounts, error) {
 		end := strings.LastIndexByte(word, '=')
 		v, err := strconv.ParseInt(word[end+1:], 10, 64)
 		if end < 1 || err != nil {
-			return a, damaged("%q are no amounts", text)
+			return a, damaged("%.64q are no amounts", text)
 		}
 		name := word[:end]
 		switch m := budget.Meter(name); m {
@@ -108,7 +108,7 @@ func decodeAmounts(text string) (budget.Amounts, error) {
 			a.ToolCalls = v
 		default:
 			if name, err = url.PathUnescape(name); err != nil {
-				return a, damaged("%q are no amounts", text)
+				return a, damaged("%.64q are no amounts", text)
 			}
 			a = a.With(budget.Meter(name), v)
 		}
@@ -143,7 +143,7 @@ func decodeLinks(text string, each func(count, over int64) error) error {
 			over, err = strconv.ParseInt(overDigits, 10, 64)
 		}
 		if err != nil {
-			return damaged("%q are no links", text)
+			return damaged("%.64q are no links", text)
 		}
 		if err := each(count, over); err != nil {
 			return err
@@ -170,7 +170,7 @@ func decodeCorrections(text string) ([]rules.Correction, error) {
 		word, amounts, ok := strings.Cut(line, " ")
 		source, err := url.PathUnescape(word)
 		if !ok || err != nil {
-			return nil, damaged("%q is no correction", line)
+			return nil, damaged("%.64q is no correction", line)
 		}
 		actual, err := decodeAmounts(amounts)
 		if err != nil {
@@ -201,7 +201,7 @@ func decodeSoft(row columns, i int) ([]int, error) {
 	for _, word := range strings.Fields(row.text(i)) {
 		p, err := strconv.Atoi(word)
 		if err != nil {
-			return nil, damaged("%q is no threshold", word)
+			return nil, damaged("%.64q is no threshold", word)
 		}
 		out = append(out, p)
 	}

@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		os.Exit(spend())
 	case "crash":
 		os.Exit(crash())
+	case "rush":
+		os.Exit(rush())
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -227,6 +227,26 @@ func TestDamagedRowHarmsOnlyItself(t *testing.T) {
 	}
 }
 
+func TestIDsAreOnlyBytes(t *testing.T) {
+	s := open(t, newFile(t))
+	defer s.Close()
+	l := ledger(t, s, workCap(1000))
+	ids := []string{"a\x00b", "a", "a\xff", "A", "a%", "a_", "ä", "'; --"}
+	for i, id := range ids {
+		_, err := l.Reserve(t.Context(), money(id, int64(i+1)))
+		must(t, err)
+	}
+	if open, err := l.OpenReservations(t.Context(), "a"); err != nil || len(open) != 5 || open[1].ID != "a\x00b" {
+		t.Fatalf("open %+v, %v", open, err)
+	}
+	for i, id := range ids {
+		settled, err := l.Settle(t.Context(), id, budget.Amounts{NanoUSD: 1})
+		if err != nil || settled.Reserved.NanoUSD != int64(i+1) {
+			t.Fatalf("%q: %+v, %v", id, settled, err)
+		}
+	}
+}
+
 func TestClosedStoreSaysSo(t *testing.T) {
 	s := sqlitestore.At(newFile(t))
 	must(t, s.Close())
