@@ -215,7 +215,7 @@ func TestTheBillStaysWithinTheCapThroughServerRestarts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")
 	}
-	n := kills(12)
+	n := kills(8)
 	bill, settled, calls := crashRun(t, n, max(n/4, 3), false, "--appendonly", "yes", "--appendfsync", "always")
 	t.Logf("%d kills, %d calls: billed %d, counted %d of %d", n, calls, bill, settled, crashLimit)
 	if bill > crashLimit || settled > crashLimit || bill > settled {
