@@ -157,13 +157,21 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 
 func (c *modelCall) routing(d router.Decision) tracing.Routing {
 	t := tracing.Routing{Step: c.in.Step, Instrument: d.Instrument, Family: c.rec.Family, Tier: c.rec.Tier, Route: c.routed(), Probability: d.Probability}
+	names, able := make([]string, len(d.Candidates)), 0
 	for _, k := range d.Candidates {
 		if k.Skipped == "" {
-			t.Candidates = append(t.Candidates, k.Instrument)
-		} else {
-			t.Skipped = append(t.Skipped, k.Instrument)
+			names[able] = k.Instrument
+			able++
 		}
 	}
+	skipped := able
+	for _, k := range d.Candidates {
+		if k.Skipped != "" {
+			names[skipped] = k.Instrument
+			skipped++
+		}
+	}
+	t.Candidates, t.Skipped = names[:able:able], names[able:]
 	return t
 }
 

@@ -19,6 +19,7 @@ type assembly struct {
 	extra                   []gathered
 	usage                   []byte
 	choices                 int
+	known                   known
 	done                    bool // [DONE] was read
 	over                    bool // more came than maxCalls or maxFields
 }
@@ -53,7 +54,7 @@ func (a *assembly) add(p *piece) (text, reasoning string) {
 		a.id = unquoted(p.id)
 	}
 	if a.model == "" {
-		a.model = unquoted(p.model)
+		a.model = a.known.model(p.model)
 	}
 	if p.usage != nil {
 		a.usage = append(a.usage[:0], p.usage...)
@@ -74,11 +75,11 @@ func (a *assembly) add(p *piece) (text, reasoning string) {
 		p.readMessage(&s)
 		whole = true
 	}
-	if f := unquoted(p.finish); f != "" {
+	if f := word(p.finish); f != "" {
 		a.finish = f
 	}
 	if a.role == "" {
-		a.role = unquoted(p.role)
+		a.role = word(p.role)
 	}
 	text, reasoning = a.addContent(p.content)
 	if isString(p.refusal) {
@@ -199,14 +200,14 @@ func (a *assembly) addCall(c *callPiece, whole bool) {
 	if len(bytes.TrimSpace([]byte(id))) == 0 {
 		id = ""
 	}
-	name := unquoted(c.funcName)
+	name := a.known.tool(c.funcName)
 	var s *slot
 	if !whole {
 		s = a.find(c, id, name)
 	}
 	if s == nil {
-		a.slots = append(a.slots, slot{index: c.index, hasIndex: c.hasIndex})
-		s = &a.slots[len(a.slots)-1]
+		s = a.newSlot()
+		s.index, s.hasIndex = c.index, c.hasIndex
 	}
 	if s.id == "" {
 		s.id = id
@@ -218,7 +219,7 @@ func (a *assembly) addCall(c *callPiece, whole bool) {
 		s.name += name // a name in fragments
 	}
 	if s.typ == "" {
-		s.typ = unquoted(c.typ)
+		s.typ = word(c.typ)
 	}
 	s.args = appendText(s.args, c.funcArgs)
 	if len(s.extra)+len(c.extra) > maxFields {
@@ -228,6 +229,19 @@ func (a *assembly) addCall(c *callPiece, whole bool) {
 	for _, f := range c.extra {
 		s.extra = gather(s.extra, f)
 	}
+}
+
+// newSlot adds a slot, with the memory of one of an answer before.
+func (a *assembly) newSlot() *slot {
+	n := len(a.slots)
+	if n == cap(a.slots) {
+		a.slots = append(a.slots, slot{})
+	} else {
+		a.slots = a.slots[:n+1]
+		s := &a.slots[n]
+		*s = slot{args: s.args[:0], extra: s.extra[:0]}
+	}
+	return &a.slots[n]
 }
 
 // find returns the call that the fragment goes on with, nil if it begins one.
@@ -310,8 +324,8 @@ func (a *assembly) addLegacy(raw []byte) {
 		}
 	}
 	if to == nil {
-		a.slots = append(a.slots, slot{legacy: true})
-		to = &a.slots[len(a.slots)-1]
+		to = a.newSlot()
+		to.legacy = true
 	}
 	if to.name == "" {
 		to.name = unquoted(c.funcName)
@@ -337,9 +351,16 @@ func gather(fields []gathered, f rawField) []gathered {
 		}
 		return fields
 	}
-	g := gathered{name: string(f.name)}
+	n := len(fields)
+	if n == cap(fields) {
+		fields = append(fields, gathered{})
+	} else {
+		fields = fields[:n+1] // with the memory of one of an answer before
+	}
+	g := &fields[n]
+	*g = gathered{name: nameOf(f.name), value: g.value[:0]}
 	g.set(f.value)
-	return append(fields, g)
+	return fields
 }
 
 func (g *gathered) set(raw []byte) {
@@ -366,7 +387,10 @@ func appendElements(dst, array []byte) []byte {
 }
 
 func fieldsOf(all []gathered) []Field {
-	var out []Field
+	if len(all) == 0 {
+		return nil
+	}
+	out := make([]Field, 0, len(all))
 	for _, g := range all {
 		var v []byte
 		switch g.kind {

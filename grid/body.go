@@ -29,6 +29,20 @@ type bodyReader struct {
 	sent *atomic.Bool
 }
 
+func newBodyReader(from *body) *bodyReader {
+	b := &struct {
+		bodyReader
+		sent atomic.Bool
+	}{}
+	b.from, b.bodyReader.sent = from, &b.sent
+	return &b.bodyReader
+}
+
+// again is the body for another try of the same hop.
+func (r *bodyReader) again() (io.ReadCloser, error) {
+	return &bodyReader{from: r.from, sent: r.sent}, nil
+}
+
 func (r *bodyReader) Read(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && r.seg < len(r.from.segments) {

@@ -228,7 +228,7 @@ func (k *call) attempt(ctx context.Context) (out outcome) {
 	a := &Attempt{
 		Instrument: req.Instrument, Number: k.attempts + 1, Resend: k.attempts,
 		MessageBytes: int(k.shape.size) + 1, MaxTokens: k.maxTokens, Header: make(http.Header, 8),
-		Stream: k.stream, Start: time.Now(), URL: c.chat.String(),
+		Stream: k.stream, Start: time.Now(), URL: c.chatURL,
 	}
 	for name, v := range req.Header {
 		a.Header[http.CanonicalHeaderKey(name)] = v
@@ -365,7 +365,8 @@ func (k *call) read(ctx context.Context, res *http.Response, a *Attempt, v *Verd
 	c := k.client
 	ans := c.answers.Get().(*answer)
 	*ans = answer{limit: c.limit, start: a.Start, raw: ans.raw[:0], piece: piece{calls: ans.piece.calls[:0], extra: ans.piece.extra[:0]},
-		assembly: assembly{text: ans.text[:0], usage: ans.usage[:0]}}
+		assembly: assembly{text: ans.text[:0], usage: ans.usage[:0], slots: ans.slots[:0], extra: ans.extra[:0],
+			known: known{tools: k.req.Tools, last: ans.known.last}}}
 	if k.req.Stream && k.req.OnDelta != nil {
 		ans.live, ans.deliver = true, k.req.OnDelta
 	}
@@ -384,11 +385,14 @@ func (k *call) read(ctx context.Context, res *http.Response, a *Attempt, v *Verd
 		c.cuts.note(k.req.Instrument, v.Class == ClassCut, &c.retry)
 	}
 	// Only what was read to its end goes back: a panic above leaves it to the collector.
-	ans.events, ans.deliver = events{}, nil
-	if cap(ans.raw) <= 256<<10 && cap(ans.text) <= 256<<10 {
+	ans.events, ans.deliver, ans.known.tools = events{}, nil, nil
+	if ans.size <= maxKept && cap(ans.raw) <= maxKept && cap(ans.slots)+cap(ans.extra) <= 32 {
 		c.answers.Put(ans)
 	}
 }
+
+// maxKept is how large an answer may be whose memory the next one gets.
+const maxKept = 256 << 10
 
 func (k *call) response(ans *answer, v *Verdict) *Response {
 	return &Response{

@@ -82,6 +82,7 @@ type settings struct {
 	org       string
 	base      *url.URL
 	chat      *url.URL
+	chatURL   string // the same
 	doer      openai.HTTPDoer
 	transport *http.Transport // our own, else nil
 	rates     map[string]Rate
@@ -133,6 +134,7 @@ func (c Config) settle() (settings, error) {
 	} else {
 		s.base = u
 		s.chat = u.JoinPath("chat", "completions")
+		s.chatURL = s.chat.String()
 	}
 	s.onChange = c.OnChange
 	s.hosts = make(map[string]bool, len(c.RedirectHosts))

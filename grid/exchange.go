@@ -23,7 +23,8 @@ type exchange struct {
 	// requestID is the last that was seen on the way.
 	requestID string
 	res       *http.Response
-	// sent tells whether the current hop took the last byte of the request.
+	// sent tells whether the current hop took the last byte of the request; nil if
+	// there is none to take.
 	sent *atomic.Bool
 }
 
@@ -72,14 +73,11 @@ func (x *exchange) hop(ctx context.Context, at *url.URL, header http.Header) (*h
 		Method: x.method, URL: at, Host: at.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	x.sent = new(atomic.Bool)
+	x.sent = nil
 	if x.body != nil {
-		sent, from := x.sent, x.body
-		req.Body = &bodyReader{from: from, sent: sent}
-		req.ContentLength = from.size
-		req.GetBody = func() (io.ReadCloser, error) { return &bodyReader{from: from, sent: sent}, nil }
-	} else {
-		x.sent.Store(true)
+		b := newBodyReader(x.body)
+		x.sent = b.sent
+		req.Body, req.ContentLength, req.GetBody = b, x.body.size, b.again
 	}
 	res, err := x.client.do(req)
 	if err != nil {
@@ -148,7 +146,7 @@ func (x *exchange) signalOf(err error) (sig signal, dial bool) {
 	if errors.Is(err, ErrRedirect) {
 		return sigRedirect, false
 	}
-	if _, unsent := errors.AsType[*unsentError](err); !unsent && x.sent != nil && x.sent.Load() {
+	if _, unsent := errors.AsType[*unsentError](err); !unsent && x.hops > 0 && (x.sent == nil || x.sent.Load()) {
 		return sigUnanswered, false
 	}
 	var cert *tls.CertificateVerificationError

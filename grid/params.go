@@ -75,6 +75,9 @@ func (p *Params) append(dst []byte) ([]byte, error) {
 	e.string("safety_identifier", p.SafetyIdentifier)
 	e.string("prompt_cache_key", p.PromptCacheKey)
 	e.string("prompt_cache_retention", p.PromptCacheRetention)
+	if len(p.Extra) == 0 {
+		return e.dst, e.err
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Extra)) {
 		if reserved(name) && e.err == nil {
 			e.err = fmt.Errorf("grid: params field %q stands in Extra: it has a place of its own in Request or Params", name)

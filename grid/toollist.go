@@ -20,14 +20,14 @@ type ToolDef struct {
 // ToolList is a set of tools, encoded once. It never changes and is safe for
 // concurrent use. A nil list is an empty one.
 type ToolList struct {
-	buf []byte // declarations, joined by commas
-	n   int
+	buf   []byte // declarations, joined by commas
+	names []string
 }
 
 // NewToolList encodes the declarations. The error names every mistake: a name that
 // the API refuses, a name given twice, a schema that is no JSON object.
 func NewToolList(defs []ToolDef) (*ToolList, error) {
-	l := &ToolList{n: len(defs)}
+	l := &ToolList{}
 	seen := make(map[string]bool, len(defs))
 	var mistakes []error
 	for i, d := range defs {
@@ -37,6 +37,7 @@ func NewToolList(defs []ToolDef) (*ToolList, error) {
 			mistakes = append(mistakes, fmt.Errorf("grid: tool %q is declared twice: rename one", d.Name))
 		}
 		seen[d.Name] = true
+		l.names = append(l.names, d.Name)
 		if i > 0 {
 			l.buf = append(l.buf, ',')
 		}
@@ -83,7 +84,7 @@ func (l *ToolList) Len() int {
 	if l == nil {
 		return 0
 	}
-	return l.n
+	return len(l.names)
 }
 
 // Bytes returns how many bytes they take on the wire.

@@ -26,7 +26,13 @@ func readUsage(raw []byte) *Usage {
 	if !isObject(raw) {
 		return nil
 	}
-	u := &Usage{Raw: append(json.RawMessage(nil), raw...)}
+	// What the details count stands beside, so that all of it is one piece of memory.
+	counted := &struct {
+		Usage
+		cached, reasoning int64
+	}{}
+	u := &counted.Usage
+	u.Raw = append(json.RawMessage(nil), raw...)
 	known := false
 	take := func(to *int64, v []byte) {
 		if n, ok := count(v); ok {
@@ -44,9 +50,13 @@ func readUsage(raw []byte) *Usage {
 		case "total_tokens":
 			take(&u.TotalTokens, s.value())
 		case "prompt_tokens_details", "input_tokens_details":
-			readDetail(&s, "cached_tokens", &u.CachedTokens)
+			if readDetail(&s, "cached_tokens", &counted.cached) {
+				u.CachedTokens = &counted.cached
+			}
 		case "completion_tokens_details", "output_tokens_details":
-			readDetail(&s, "reasoning_tokens", &u.ReasoningTokens)
+			if readDetail(&s, "reasoning_tokens", &counted.reasoning) {
+				u.ReasoningTokens = &counted.reasoning
+			}
 		default:
 			s.value()
 		}
@@ -58,10 +68,11 @@ func readUsage(raw []byte) *Usage {
 	return u
 }
 
-func readDetail(s *scan, name string, to **int64) {
+// readDetail reports whether an object has the count of that name.
+func readDetail(s *scan, name string, to *int64) (found bool) {
 	if s.peek() != '{' {
 		s.value()
-		return
+		return false
 	}
 	for ok := s.enter('{', '}'); ok && !s.bad; ok = s.more('}') {
 		if string(s.key()) != name {
@@ -69,9 +80,10 @@ func readDetail(s *scan, name string, to **int64) {
 			continue
 		}
 		if n, ok := count(s.value()); ok {
-			*to = &n
+			*to, found = n, true
 		}
 	}
+	return found
 }
 
 // OpenAI returns the usage as go-openai's value.
