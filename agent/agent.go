@@ -274,6 +274,11 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 	idle := a.idle
 	a.mu.Unlock()
 	select {
+	case <-idle: // first: with nothing to wait for, it does not matter whether ctx has ended
+		return errors.Join(a.reconciler.shutdown(ctx), a.release(ctx))
+	default:
+	}
+	select {
 	case <-idle:
 	case <-ctx.Done():
 		return errors.Join(fmt.Errorf("agent: Shutdown: runs are still under way: %w", ctx.Err()), a.reconciler.shutdown(ctx))

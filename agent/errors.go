@@ -36,7 +36,7 @@ type PendingCall struct {
 // for money, for a thaw. It is one mechanism for all. [Resume] goes on.
 type Paused struct {
 	Token  string        // for Resume; this process only
-	Reason PauseReason   //
+	Reason PauseReason   // what it waits for
 	Detail string        // one sentence
 	Calls  []PendingCall // with PauseApproval: the calls to decide
 	Err    error         // what led here, when it was an error; errors.Is sees it

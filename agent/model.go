@@ -308,7 +308,7 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: notByItself, Detail: c.instrument.ID + " is dry and is not topped up by itself"}
 	case errors.Is(err, grid.ErrBroken):
 		r.blame(err)
-		out.Refused = &Refusal{Kind: RefusedTryLater, Instrument: c.instrument.ID, After: max(time.Second, ge.RetryAfter), Detail: "most calls to " + c.instrument.ID + " fail"}
+		out.Refused = &Refusal{Kind: RefusedBroken, Instrument: c.instrument.ID, After: max(time.Second, ge.RetryAfter), Detail: "most calls to " + c.instrument.ID + " fail"}
 	case errors.Is(err, grid.ErrDry):
 		r.blame(err)
 		after := time.Second

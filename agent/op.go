@@ -81,7 +81,7 @@ type RunIn struct {
 // SleepIn is the input of a sleep op.
 type SleepIn struct {
 	For    time.Duration `json:"for"`
-	Reason string        `json:"reason"` // "topup" or "held"
+	Reason string        `json:"reason"` // "topup", "broken" or "held"
 }
 
 // AwaitIn is the input of an await op.
@@ -141,8 +141,8 @@ type ModelOut struct {
 	Failed  *Failure    `json:"failed,omitempty"`
 }
 
-// RefusalKind says why a model op came back without an answer that a later
-// issue may still get.
+// RefusalKind says why a model op came back without an answer that the op,
+// issued again, may still get.
 type RefusalKind string
 
 // Why a model op may come back without an answer.
@@ -154,6 +154,7 @@ const (
 	RefusedTooBig      RefusalKind = "too_big"     // larger than the whole cap
 	RefusedFrozen      RefusalKind = "frozen"      // an operator stopped the scope
 	RefusedTryLater    RefusalKind = "try_later"   // the instrument is being topped up
+	RefusedBroken      RefusalKind = "broken"      // most calls to the instrument fail
 )
 
 // Refusal is a model op that ended without an answer and without holding money.

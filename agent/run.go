@@ -39,6 +39,7 @@ type run struct {
 
 	// What the handlers of one run share. Model ops of a run never overlap, tool
 	// ops do, so only cause and message need the lock.
+	caps        []budget.Cap // of this run alone
 	scopes      []budget.Scope
 	scopesBy    map[string][]budget.Scope // with an instrument's
 	renewal     renewal
@@ -92,14 +93,9 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 	if err := r.write(ctx, input, &o); err != nil {
 		return nil, err
 	}
-	caps := ownCaps(r.state.Run, o.nanoUSD, o.tokens)
+	r.caps = ownCaps(r.state.Run, o.nanoUSD, o.tokens)
 	if !a.ownLedger {
-		caps = ownCaps(r.state.Run, r.state.Limits.RunNanoUSD, r.state.Limits.RunTokens)
-	}
-	if len(caps) > 0 {
-		if err := a.ledger.Define(ctx, "agent "+a.cfg.Name, caps...); err != nil {
-			return nil, err
-		}
+		r.caps = ownCaps(r.state.Run, r.state.Limits.RunNanoUSD, r.state.Limits.RunTokens)
 	}
 	r.ready()
 	return r, nil
@@ -249,6 +245,9 @@ func (r *run) drive(parent context.Context, events *queue) error {
 		return err
 	}
 	defer r.a.leave(r)
+	if err := r.define(ctx); err != nil {
+		return err
+	}
 	r.events = events
 	ctx, span := r.startSpan(ctx)
 	s, err := Drive(ctx, &inProcess{run: r}, r.state)
@@ -259,6 +258,16 @@ func (r *run) drive(parent context.Context, events *queue) error {
 	r.a.reconciler.add(s.Steps[r.handed:])
 	r.handed = len(s.Steps)
 	return r.verdict(ctx, err)
+}
+
+// define sets the caps that the run has for itself. It waits until the run's id
+// was taken: a run that is refused must not change the caps of the one whose id
+// it asked for.
+func (r *run) define(ctx context.Context) error {
+	if r.resumed || len(r.caps) == 0 {
+		return nil
+	}
+	return r.ledger.Define(ctx, "agent "+r.a.cfg.Name, r.caps...)
 }
 
 // retire gives back what the run holds: the allowance always, and the run's

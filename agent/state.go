@@ -143,6 +143,7 @@ type PauseReason string
 const (
 	PauseApproval PauseReason = "approval" // a person's decision about tool calls
 	PauseTopUp    PauseReason = "topup"    // an instrument stayed dry for longer than the wait budget
+	PauseBroken   PauseReason = "broken"   // most calls to the instrument failed, for longer than the wait budget
 	PauseFrozen   PauseReason = "frozen"   // an operator stopped the spending
 )
 

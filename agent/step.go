@@ -29,6 +29,9 @@ func Step(s State, outcomes []Outcome) (State, []Op) {
 	}
 	for _, o := range done {
 		if o.out.Canceled {
+			if s.Phase == phaseFinal {
+				s.Stop = "" // whatever limit was reached, the cancel is why there is no answer
+			}
 			return s.stop(StopCanceled, "the run was cancelled").absorb(done).close()
 		}
 	}
@@ -91,7 +94,7 @@ func (s State) clock(done []answered) State {
 		if a.op.Kind == OpAwait {
 			continue
 		}
-		if a.op.Kind == OpSleep && a.op.Sleep != nil && a.op.Sleep.Reason == sleepTopUp {
+		if a.op.Kind == OpSleep && a.op.Sleep != nil && a.op.Sleep.Reason != sleepHeld {
 			s.Waited += max(a.out.End.Sub(a.out.Start), 0)
 			continue
 		}
@@ -213,8 +216,9 @@ func (s State) fail(f Failure) State {
 }
 
 const (
-	sleepTopUp = "topup"
-	sleepHeld  = "held"
+	sleepTopUp  = "topup"
+	sleepBroken = "broken"
+	sleepHeld   = "held"
 
 	// finalGrace is the wall time of the answer at a limit, so that a run whose
 	// time is up can still say what it found.

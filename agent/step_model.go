@@ -136,11 +136,15 @@ func (s State) refused(op Op, r Refusal) (State, []Op) {
 		}
 		s.Held++
 		return s.rest(op, heldBase<<min(s.Held-1, 5), sleepHeld)
-	case RefusedTryLater:
-		if left := s.waitLeft(); left <= 0 || r.After > left {
-			return s.park(op, PauseTopUp, r.Detail)
+	case RefusedTryLater, RefusedBroken:
+		pause, reason := PauseTopUp, sleepTopUp
+		if r.Kind == RefusedBroken {
+			pause, reason = PauseBroken, sleepBroken
 		}
-		return s.rest(op, max(r.After, time.Second), sleepTopUp)
+		if left := s.waitLeft(); left <= 0 || r.After > left {
+			return s.park(op, pause, r.Detail)
+		}
+		return s.rest(op, max(r.After, time.Second), reason)
 	case RefusedFrozen:
 		return s.park(op, PauseFrozen, r.Detail)
 	case RefusedSpent, RefusedTooBig:
