@@ -65,7 +65,8 @@ type Agent struct {
 var agentName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // New makes an agent. All mistakes of the configuration are reported at once,
-// each naming its field and what to write instead. New sends nothing.
+// each naming its field and what to write instead. New asks the market nothing; it
+// opens the Store, and defines the caps in it.
 func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, agents: make(map[string]*Agent), active: make(map[*run]context.CancelCauseFunc),
 		parked: make(map[string]*run), ids: make(map[string]bool), nonce: randomID(6)}

@@ -24,8 +24,9 @@ type Config struct {
 	Agents []*Agent
 
 	// File is the one reviewed file of instruments, routes, caps and limits,
-	// gridloop.yaml by custom. What it says and what Config says must not
-	// contradict: a thing set in both is an error.
+	// gridloop.yaml by custom. Limits that are set differently here and there, and
+	// routes beside a Router, are errors; caps add up; its instruments change the
+	// catalogue of Market, for every agent that uses it.
 	File string
 	// FS is where File is. Nil: the operating system. An embed.FS makes a service
 	// of one binary.

@@ -47,5 +47,6 @@
 //
 // [Run] and [Live.Result] run on the caller's goroutine; reading events adds one,
 // and parallel tool calls one each. All of them end before the run does, except a
-// tool that ignores its context: it is named in [Result.Abandoned].
+// tool that ignores its context: it is named in [Result.Abandoned]. With
+// [Config.Reconcile] the agent has one goroutine of its own until Shutdown.
 package agent

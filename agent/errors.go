@@ -10,7 +10,7 @@ import (
 // Errors that callers may branch on with errors.Is. Errors of the rooms come
 // through as they are: budget.ErrSpent, grid.ErrAuth, *openai.APIError.
 var (
-	ErrRunning       = errors.New("agent: the run is under way: read Events to their end, or do not, before asking for the result")
+	ErrRunning       = errors.New("agent: the run is under way: read Events to their end, or wait for the other Result")
 	ErrEventsUsed    = errors.New("agent: Events can be ranged over once: start another run, or keep what you read")
 	ErrClosed        = errors.New("agent: the agent was shut down")
 	ErrToken         = errors.New("agent: unknown or used resume token: this process did not pause such a run, or it was resumed already")

@@ -46,6 +46,10 @@ func main() {
 	live := flag.Bool("live", false, "spend on the real market, with THEGRID_API_KEY, up to the stated ceiling")
 	file := flag.String("trace", "run.html", "the page that shows both runs; off = none")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "quickstart: %q is no flag: write -live or -trace before anything else\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, *live, *file); err != nil {
@@ -75,12 +79,6 @@ func run(ctx context.Context, live bool, file string) (err error) {
 		defer market.Close()
 		cfg = grid.Config{APIKey: market.Key(), BaseURL: market.BaseURL(), HTTPClient: &http.Client{Transport: market.Transport()}}
 	}
-	t := newTrace(file, content)
-	defer func() {
-		if werr := t.write(context.WithoutCancel(ctx)); err == nil {
-			err = werr
-		}
-	}()
 	client, err := grid.New(cfg)
 	if err != nil {
 		return err
@@ -92,6 +90,12 @@ func run(ctx context.Context, live bool, file string) (err error) {
 		return err
 	}
 	defer ledger.Shutdown(ctx)
+	t := newTrace(file, content)
+	defer func() {
+		if werr := t.write(context.WithoutCancel(ctx)); err == nil {
+			err = werr
+		}
+	}()
 
 	s, b := newShop(), &bill{}
 	if err := refundDesk(ctx, client, ledger, t.Tracing, s, b); err != nil {
@@ -144,6 +148,7 @@ func runaway(ctx context.Context, client *grid.Client, ledger *budget.Ledger, t 
 	defer researcher.Shutdown(ctx)
 
 	title("2. A loop runs away: it searches for ever. Its cap is $0.02.")
+	fmt.Println("   It ends when the bound of the next call, beside what is kept back for its answer, does not fit any more.")
 	v := newView()
 	task := agent.Start[string](ctx, researcher, "Find out why lamps come late.", agent.Tenant("lamp-shop"), agent.Cap(budget.USD(0.02)))
 	v.watch(task.Events())

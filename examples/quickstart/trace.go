@@ -41,6 +41,6 @@ func (t *trace) write(ctx context.Context) error {
 	if err := t.view.WriteFile(t.path); err != nil {
 		return err
 	}
-	fmt.Printf("\nBoth runs as a picture: open %s in a browser.\n", t.path)
+	fmt.Printf("\nWhat was run, as a picture: open %s in a browser.\n", t.path)
 	return nil
 }
