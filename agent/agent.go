@@ -235,7 +235,10 @@ func (a *Agent) useLedger(f *file, limits Limits) error {
 		if err != nil {
 			return err
 		}
-		a.strictMoney = limits.RunNanoUSD > 0 || slices.ContainsFunc(shared, func(c budget.CapRecord) bool { return c.Cap.Meter == budget.MeterMoney })
+		for _, c := range shared {
+			a.caps = append(a.caps, c.Cap)
+		}
+		a.strictMoney = limits.RunNanoUSD > 0 || slices.ContainsFunc(a.caps, func(c budget.Cap) bool { return c.Meter == budget.MeterMoney })
 		return nil
 	}
 	a.strictMoney = limits.RunNanoUSD > 0 || slices.ContainsFunc(caps, func(c budget.Cap) bool { return c.Meter == budget.MeterMoney })

@@ -38,7 +38,7 @@ func (a *Agent) Explain() string {
 
 	fmt.Fprintf(&b, "\ncaps\n")
 	if !a.ownLedger {
-		row("shared", "this agent spends from a ledger that it shares")
+		row("shared", "this agent spends from a ledger that it shares; its caps:")
 		for _, c := range runCaps(l) {
 			row("each run", describeCap(c))
 		}
@@ -75,10 +75,16 @@ func (a *Agent) Explain() string {
 		if t.ReadOnly() {
 			traits = append(traits, "read only")
 		}
+		if t.AsksApproval() {
+			traits = append(traits, "may wait for approval")
+		}
 		if t.EndsRun() {
 			traits = append(traits, "ends the run")
 		}
 		row(t.Name(), strings.Join(append(traits, "timeout "+span(t.Timeout())), ", "))
+	}
+	for _, name := range sortedKeys(a.agents) {
+		row(name, "an agent: its runs spend from this one's caps too")
 	}
 	return b.String()
 }
