@@ -90,6 +90,8 @@ type listed struct {
 	lots   []seenPrice
 	live   seenPrice
 	liveOK bool
+	// bound is what the operator allows at most; 0 is no word of his.
+	bound struct{ context, maxInput, maxOutput int64 }
 	// listed tells that the market's last list had it, gone that an earlier one did.
 	listed, gone bool
 }
@@ -162,19 +164,29 @@ func (c *Catalogue) List() []Instrument {
 	return out
 }
 
-// Put adds an instrument or replaces the one of its name; observed prices stay.
+// Put adds an instrument or replaces the one of its name; observed prices stay. A
+// limit that it changes is the operator's word from then on: what the market says
+// later may lower it, but never raise it.
 func (c *Catalogue) Put(in Instrument) error {
 	if err := in.check(); err != nil {
 		return err
 	}
 	c.change()
 	defer c.mu.Unlock()
-	if l := c.byID[in.ID]; l != nil {
-		l.Instrument = in
+	l := c.byID[in.ID]
+	if l == nil {
+		c.order = append(c.order, in.ID)
+		c.byID[in.ID] = &listed{Instrument: in}
 		return nil
 	}
-	c.order = append(c.order, in.ID)
-	c.byID[in.ID] = &listed{Instrument: in}
+	for _, n := range []struct{ was, now, bound *int64 }{
+		{&l.Context, &in.Context, &l.bound.context}, {&l.MaxInput, &in.MaxInput, &l.bound.maxInput}, {&l.MaxOutput, &in.MaxOutput, &l.bound.maxOutput},
+	} {
+		if *n.now != *n.was {
+			*n.bound = *n.now
+		}
+	}
+	l.Instrument = in
 	return nil
 }
 

@@ -268,3 +268,18 @@ func TestMarketIsMadeAnewOnlyWhenSomethingChanged(t *testing.T) {
 		}
 	})
 }
+
+func TestTheMarketNeverRaisesWhatTheOperatorLowered(t *testing.T) {
+	c := grid.DefaultCatalogue()
+	in, _ := c.Get("agent-max")
+	in.MaxInput = 50_000
+	if err := c.Put(in); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ says, want int64 }{{922_000, 50_000}, {30_000, 30_000}, {80_000, 50_000}} {
+		c.ObserveModel(grid.Model{ID: "agent-max", Context: 2_000_000, MaxInput: row.says}, time.Now())
+		if in, _ := c.Get("agent-max"); in.MaxInput != row.want || in.Context != 2_000_000 {
+			t.Errorf("the market says %d: max input is %d, context %d", row.says, in.MaxInput, in.Context)
+		}
+	}
+}

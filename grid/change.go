@@ -112,7 +112,14 @@ func (c *Catalogue) observe(m Model, at time.Time) (changes []Change) {
 		field string
 		to    *int64
 		v     int64
-	}{{"context", &l.Context, m.Context}, {"max_input", &l.MaxInput, m.MaxInput}, {"max_output", &l.MaxOutput, m.MaxOutput}} {
+		bound int64
+	}{
+		{"context", &l.Context, m.Context, l.bound.context}, {"max_input", &l.MaxInput, m.MaxInput, l.bound.maxInput},
+		{"max_output", &l.MaxOutput, m.MaxOutput, l.bound.maxOutput},
+	} {
+		if n.bound > 0 {
+			n.v = min(n.v, n.bound)
+		}
 		if n.v <= 0 || n.v == *n.to {
 			continue
 		}
