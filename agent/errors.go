@@ -52,6 +52,20 @@ func (p *Paused) Error() string {
 
 func (p *Paused) Unwrap() error { return p.Err }
 
+// PanicError is the cause of a run that ended because a handler panicked: a
+// router, store, transport or hook that was plugged in, or a bug here. Its text
+// says neither the value nor the stack, since both may hold content.
+type PanicError struct {
+	Op    OpKind
+	Key   string
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("agent: the %s op %s panicked with a %T: see Value and Stack", e.Op, e.Key, e.Value)
+}
+
 // RunError is the error of a run that failed. Class is stable; errors.Is and
 // errors.As see the cause while it is at hand in this process.
 type RunError struct {

@@ -86,8 +86,8 @@ func (x *inProcess) one(ctx context.Context, op Op) (out Outcome, ok bool) {
 // broken is the outcome of a handler that panicked: a bug of this library or of
 // a router, store or hook that was plugged in. It ends the run, not the process.
 func (r *run) broken(op Op, p any) Outcome {
-	err := fmt.Errorf("agent: the %s op %s panicked: %v", op.Kind, op.Key, p)
-	r.blame(fmt.Errorf("%w\n%s", err, debug.Stack()))
+	err := &PanicError{Op: op.Kind, Key: op.Key, Value: p, Stack: debug.Stack()}
+	r.blame(err)
 	f := &Failure{Class: "panic", Message: err.Error()}
 	switch op.Kind {
 	case OpVerify:

@@ -15,7 +15,7 @@ import (
 // model carries out a model op: it routes the step, reserves for each attempt,
 // calls, settles, and says what came of it. Whatever happens, the outcome has
 // what the attempts cost, and no reservation of this op stays open.
-func (r *run) model(ctx context.Context, op Op) Outcome {
+func (r *run) model(ctx context.Context, op Op) (out Outcome) {
 	wall := op.Left
 	ctx, timer := newWallTimer(ctx, wall)
 	defer timer.stop()
@@ -24,11 +24,21 @@ func (r *run) model(ctx context.Context, op Op) Outcome {
 	if op.Issue > 1 || r.resumed {
 		c.chargeDead(ctx)
 	}
+	defer func() {
+		// What the attempts cost is kept also when something plugged in panics.
+		if p := recover(); p != nil {
+			out = r.broken(op, p)
+			out.Model.Record = c.rec
+			c.closeSpan(nil, errPanicked)
+		}
+	}()
 	resp, err := c.call(ctx)
-	out := c.outcome(ctx, resp, err)
+	out = c.outcome(ctx, resp, err)
 	c.closeSpan(resp, err)
 	return out
 }
+
+var errPanicked = errors.New("agent: the call panicked")
 
 // modelCall is one model op under way. It is the Observer of its attempts.
 type modelCall struct {
@@ -54,7 +64,6 @@ type modelCall struct {
 	topup   *tracing.TopUpSpan
 	dry     time.Time // when the wait for a top-up began
 	text    bool      // text of this step was delivered
-
 }
 
 // call routes the step and asks the market.
