@@ -12,6 +12,19 @@ import (
 	"github.com/gridloop/gridloop/tools"
 )
 
+type Order struct {
+	ID    int `json:"id"`
+	Cents int `json:"cents"`
+}
+
+type OrderID struct {
+	Order int `json:"order"`
+}
+
+func lookupOrder(_ context.Context, in OrderID) (Order, error) {
+	return Order{ID: in.Order, Cents: 4900}, nil
+}
+
 // A run on a simulated market: the model calls a tool and answers.
 func Example() {
 	market := gridtest.New(gridtest.Config{})

@@ -1,4 +1,5 @@
-package agent_test
+// Package readme holds the README to its word: its program is compiled and run here.
+package readme
 
 import (
 	"context"
@@ -12,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/gridloop/gridloop/agent"
-	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/sqlitestore"
 	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/grid/gridtest"
 	"github.com/gridloop/gridloop/tools"
@@ -65,9 +66,9 @@ func payBack(ctx context.Context, in Refund) (Receipt, error) {
 func newDesk(market *grid.Client) (*agent.Agent, error) {
 	return agent.New(agent.Config{
 		Name: "refund-desk", Instructions: "You handle refunds.",
-		Market: market,                              // nil = THEGRID_API_KEY
-		File:   "gridloop.yaml",                     // instruments, routes, caps, limits: one reviewed file; optional
-		Store:  budget.NewMemory(budget.Volatile()), // sqlitestore.At("spend.db"): caps that outlive the process
+		Market: market,                     // nil = THEGRID_API_KEY
+		File:   "gridloop.yaml",            // instruments, routes, caps, limits: one reviewed file; optional
+		Store:  sqlitestore.At("spend.db"), // caps that outlive the process; nil = those of single runs, in memory
 		Tools: []tools.Tool{
 			tools.New("lookup_order", "Read one order.", lookupOrder, tools.ReadOnly()),
 			tools.New("refund", "Pay money back.", payBack, tools.NeedsApproval()),
@@ -169,4 +170,4 @@ func readme(t *testing.T) string {
 }
 
 // readmeFile is absolute, since a test changes its directory.
-var readmeFile, _ = filepath.Abs("../README.md")
+var readmeFile, _ = filepath.Abs("../../../README.md")
