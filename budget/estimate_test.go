@@ -1,0 +1,146 @@
+package budget_test
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/gridloop/gridloop/budget"
+)
+
+var monday = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func estimator(t *testing.T, mode budget.EstimateMode) *budget.Estimator {
+	t.Helper()
+	e, err := budget.NewEstimator(mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// prose is an instrument that makes a token of four bytes.
+func prose(e *budget.Estimator, samples int, at time.Time) {
+	for range samples {
+		e.Observe(budget.Used{Prompt: budget.Prompt{Instrument: "text-prime", Bytes: 8000, Template: 512}, MaxTokens: 100, PromptTokens: 2000, CompletionTokens: 50}, at)
+	}
+}
+
+func TestEachModeIsTighterThanTheOneBefore(t *testing.T) {
+	first := budget.Prompt{Instrument: "text-prime", Bytes: 8000, Template: 512}
+	next := budget.Prompt{Instrument: "text-prime", Bytes: 9000, Template: 512, Counted: 2000, CountedBytes: 8000, NewBytes: 1000}
+	for _, tc := range []struct {
+		mode        budget.EstimateMode
+		first, next int64
+	}{
+		{budget.EstimateStrict, 8512, 9512},
+		{budget.EstimateIncremental, 8512, 3000 + 1000 + 512},
+		{"", 8512, 3000 + 1000 + 512},
+		{budget.EstimateCalibrated, 2200 + 512, 9000/4*11/10 + 512}, // the whole by density is less than 1.5 x what was counted
+	} {
+		t.Run(string(tc.mode), func(t *testing.T) {
+			e := estimator(t, tc.mode)
+			prose(e, 40, monday)
+			if got := e.Prompt(first, monday); got != tc.first {
+				t.Errorf("a first prompt is bound by %d, want %d", got, tc.first)
+			}
+			if got := e.Prompt(next, monday); got != tc.next {
+				t.Errorf("the next prompt is bound by %d, want %d", got, tc.next)
+			}
+		})
+	}
+}
+
+func TestCalibrationWantsSamplesAndForgetsThem(t *testing.T) {
+	p := budget.Prompt{Instrument: "text-prime", Bytes: 8000, Template: 512}
+	e := estimator(t, budget.EstimateCalibrated)
+	prose(e, 31, monday)
+	if got := e.Prompt(p, monday); got != 8512 {
+		t.Errorf("31 samples are not enough, yet the bound is %d", got)
+	}
+	prose(e, 1, monday.AddDate(0, 0, 1))
+	if got := e.Prompt(p, monday.AddDate(0, 0, 6)); got != 2712 {
+		t.Errorf("within the week the bound is %d", got)
+	}
+	e.Observe(budget.Used{Prompt: p, PromptTokens: 6000}, monday.AddDate(0, 0, 1))
+	if got := e.Prompt(p, monday.AddDate(0, 0, 1)); got != 6600+512 {
+		t.Errorf("the densest counts, yet the bound is %d", got)
+	}
+	if got := e.Prompt(p, monday.AddDate(0, 0, 8)); got != 8512 {
+		t.Errorf("after a week without samples the bound is %d", got)
+	}
+	other := p
+	other.Instrument = "code-prime"
+	if got := e.Prompt(other, monday); got != 8512 {
+		t.Errorf("another instrument knows nothing, yet its bound is %d", got)
+	}
+}
+
+// What exceeded its bound does not exceed it a second time.
+func TestAnOverrunRaisesTheFactorItBroke(t *testing.T) {
+	first := budget.Prompt{Instrument: "x", Bytes: 1000, Template: 100}
+	next := budget.Prompt{Instrument: "x", Bytes: 2000, Template: 100, Counted: 400, CountedBytes: 1000, NewBytes: 1000}
+	for _, tc := range []struct {
+		name string
+		used budget.Used
+	}{
+		{"more tokens than bytes", budget.Used{Prompt: first, PromptTokens: 3000}},
+		{"a supplier that counts thrice", budget.Used{Prompt: next, PromptTokens: 1900}},
+		{"max_tokens exceeded", budget.Used{Prompt: first, PromptTokens: 10, MaxTokens: 100, CompletionTokens: 3333}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := estimator(t, "")
+			bound := func() int64 { return e.Prompt(tc.used.Prompt, monday) + e.Output("x", tc.used.MaxTokens, monday) }
+			if used := tc.used.PromptTokens + tc.used.CompletionTokens; used <= bound() {
+				t.Fatalf("%d is no overrun of %d", used, bound())
+			}
+			e.Observe(tc.used, monday)
+			if used := tc.used.PromptTokens + tc.used.CompletionTokens; used > bound() {
+				t.Errorf("seen once, %d still exceeds %d", used, bound())
+			}
+			if was := bound(); bound() != was || was < 0 {
+				t.Errorf("the bound moved by being asked: %d", was)
+			}
+		})
+	}
+}
+
+// A count that cannot be true must not make the next bound small.
+func TestACountTooSmallIsNotBelieved(t *testing.T) {
+	e := estimator(t, "")
+	p := budget.Prompt{Instrument: "x", Bytes: 80_100, Counted: 3, CountedBytes: 80_000, NewBytes: 100}
+	if got := e.Prompt(p, monday); got < 80_000/8 {
+		t.Errorf("the bound is %d", got)
+	}
+}
+
+func TestMaxTokensIsTheInverseOfOutput(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		e := estimator(t, "")
+		e.Observe(budget.Used{Prompt: budget.Prompt{Instrument: "x"}, MaxTokens: 1 + rnd.Int64N(5000), CompletionTokens: rnd.Int64N(20_000)}, monday)
+		tokens := rnd.Int64N(100_000)
+		n := e.MaxTokens("x", tokens, monday)
+		if e.Output("x", n, monday) > tokens || e.Output("x", n+2, monday) <= tokens {
+			t.Fatalf("of %d tokens %d are asked for, which may come to %d", tokens, n, e.Output("x", n, monday))
+		}
+	}
+}
+
+func TestAnEstimateNeverWrapsOrPanics(t *testing.T) {
+	for _, v := range []int64{math.MinInt64, -1, 0, 1, math.MaxInt64} {
+		for _, mode := range []budget.EstimateMode{budget.EstimateStrict, budget.EstimateIncremental, budget.EstimateCalibrated} {
+			e := estimator(t, mode)
+			p := budget.Prompt{Instrument: "x", Bytes: v, Template: v, Counted: v, CountedBytes: v, NewBytes: v}
+			e.Observe(budget.Used{Prompt: p, MaxTokens: v, PromptTokens: v, CompletionTokens: v}, time.Unix(v/2, 0))
+			if got := e.Prompt(p, monday) | e.Output("x", v, monday) | e.MaxTokens("x", v, monday); got < 0 {
+				t.Errorf("%s: %d gives a negative bound", mode, v)
+			}
+		}
+	}
+	if _, err := budget.NewEstimator("guess"); !errors.Is(err, budget.ErrInvalid) {
+		t.Errorf("an unknown mode: %v", err)
+	}
+}
