@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Window is the stretch of time after which a cap counts from zero again. Make it with [Fixed], [Day], [Week], [Month] or
-// [Lifetime], or read it with [ParseWindow]. The zero Window is invalid. No job resets anything: a spend belongs to the
-// window that admitted it, and a new window simply starts at zero.
+// Window is the stretch of time that a cap counts. Make it with [Fixed], [Day], [Week], [Month], [Rolling] or [Lifetime],
+// or read it with [ParseWindow]. The zero Window is invalid. No job resets anything: a spend belongs to the window that
+// admitted it, and a new window simply starts at zero; under a rolling one each spend leaves when it is old enough.
 type Window struct {
 	kind   windowKind
-	length time.Duration // fixed
+	length time.Duration // fixed, rolling
 	anchor time.Time     // fixed
 	loc    *time.Location
 }
@@ -25,6 +25,7 @@ const (
 	windowDay
 	windowWeek
 	windowMonth
+	windowRolling
 )
 
 // Lifetime never turns: for runs, and for credits that are spent once.
@@ -48,6 +49,24 @@ func Week(loc *time.Location) Window { return calendar(windowWeek, loc) }
 // Month turns at the first instant of each calendar month in loc, an IANA zone; nil is UTC.
 func Month(loc *time.Location) Window { return calendar(windowMonth, loc) }
 
+// rollingBuckets is into how many parts a rolling window is divided.
+const rollingBuckets = 60
+
+// Rolling looks back over the last d at every instant, so that no two windows meet at midnight. What was spent is kept in
+// sixty buckets by the instant of admission, and a bucket stops counting when all of it is older than d: a spend counts
+// for d at least, and at most for a sixtieth longer. Reservations that are open count however old they are.
+func Rolling(d time.Duration) Window { return Window{kind: windowRolling, length: d} }
+
+// Rolls is how far a rolling window looks back and how wide its buckets are, a whole number of milliseconds; buckets begin
+// at multiples of it since the Unix epoch. Both are zero for any other window.
+func (w Window) Rolls() (length, bucket time.Duration) {
+	if w.kind != windowRolling {
+		return 0, 0
+	}
+	const step = rollingBuckets * time.Millisecond
+	return w.length, (w.length + step - 1) / step * time.Millisecond
+}
+
 func calendar(kind windowKind, loc *time.Location) Window {
 	if loc == nil {
 		loc = time.UTC
@@ -55,13 +74,13 @@ func calendar(kind windowKind, loc *time.Location) Window {
 	return Window{kind: kind, loc: loc}
 }
 
-// ParseWindow reads what [Window.String] writes: "lifetime", "fixed 6h", "fixed 6h from 2026-01-01T00:00:00Z", "day
-// Europe/Berlin", "week UTC", "month" (UTC). Errors are [*FieldError]s.
+// ParseWindow reads what [Window.String] writes: "lifetime", "fixed 6h", "fixed 6h from 2026-01-01T00:00:00Z", "rolling
+// 24h", "day Europe/Berlin", "week UTC", "month" (UTC). Errors are [*FieldError]s.
 func ParseWindow(s string) (Window, error) {
 	bad := func(problem, fix string) (Window, error) {
 		return Window{}, &FieldError{Field: "Per", Problem: problem, Fix: fix}
 	}
-	const form = `write "lifetime", "fixed 6h", "day Europe/Berlin", "week UTC" or "month UTC"`
+	const form = `write "lifetime", "fixed 6h", "rolling 24h", "day Europe/Berlin", "week UTC" or "month UTC"`
 	words := strings.Fields(s)
 	if len(words) == 0 {
 		return bad("the window is empty", form)
@@ -88,6 +107,15 @@ func ParseWindow(s string) (Window, error) {
 			}
 		}
 		w = Fixed(d, anchor)
+	case "rolling":
+		if len(words) != 2 {
+			return bad(fmt.Sprintf("%q is no rolling window", clip(s)), `write "rolling 24h"`)
+		}
+		d, err := time.ParseDuration(words[1])
+		if err != nil {
+			return bad(fmt.Sprintf("%q is no duration", clip(words[1])), "write hours, minutes and seconds, such as 24h or 168h")
+		}
+		w = Rolling(d)
 	case "day", "week", "month":
 		if len(words) > 2 {
 			return bad(fmt.Sprintf("%q names more than a zone", clip(s)), form)
@@ -124,6 +152,9 @@ func loadZone(name string) (*time.Location, error) {
 const (
 	minFixed = time.Second
 	maxFixed = 100 * 366 * 24 * time.Hour
+
+	minRolling = time.Minute
+	maxRolling = 366 * 24 * time.Hour
 )
 
 // Validate reports an impossible window as a [*FieldError].
@@ -138,6 +169,10 @@ func (w Window) Validate() error {
 		}
 		if y := w.anchor.Year(); y < 1970 || y > 2100 {
 			return bad(fmt.Sprintf("a window anchored in the year %d", y), "anchor it between 1970 and 2100, or leave the anchor out")
+		}
+	case windowRolling:
+		if w.length < minRolling || w.length > maxRolling || w.length%time.Millisecond != 0 {
+			return bad(fmt.Sprintf("a rolling window of %v is impossible", w.length), "write one minute to 366 days, in whole milliseconds")
 		}
 	case windowDay, windowWeek, windowMonth:
 		if _, err := loadZone(w.loc.String()); err != nil {
@@ -158,6 +193,8 @@ func (w Window) String() string {
 			s += " from " + w.anchor.Format(time.RFC3339Nano)
 		}
 		return s
+	case windowRolling:
+		return "rolling " + shortDuration(w.length)
 	case windowDay:
 		return "day " + w.loc.String()
 	case windowWeek:
@@ -179,8 +216,8 @@ func shortDuration(d time.Duration) string {
 	return s
 }
 
-// Span is one turn of a window: from Start up to but not including End. A zero End never comes ([Lifetime], whose Start is
-// zero too).
+// Span is one turn of a window: from Start up to but not including End. A zero End never comes ([Lifetime] and [Rolling],
+// whose Start is zero too).
 type Span struct{ Start, End time.Time }
 
 // Contains reports whether t lies in the span.
@@ -188,7 +225,8 @@ func (s Span) Contains(t time.Time) bool {
 	return !t.Before(s.Start) && (s.End.IsZero() || t.Before(s.End))
 }
 
-// At is the turn of the window that t lies in. Every instant lies in exactly one. Of an invalid window it is the zero Span.
+// At is the turn of the window that t lies in. Every instant lies in exactly one. A rolling window never turns: like that
+// of a lifetime, its only Span is the zero one. So is that of an invalid window.
 func (w Window) At(t time.Time) Span {
 	switch w.kind {
 	case windowFixed:

@@ -32,6 +32,7 @@ func Virtual() Option { return func(s *suite) { s.virtual = true } }
 type suite struct {
 	open    func(t *testing.T) budget.Store
 	virtual bool
+	advance func(budget.Store, time.Duration)
 }
 
 // Exercise runs the whole suite. open is called once per test and returns an empty store that accepts every cap; the test
@@ -72,6 +73,16 @@ func Exercise(t *testing.T, open func(t *testing.T) budget.Store, opts ...Option
 		{"an idle reservation is released", idleIsReleased},
 		{"a swap is one step", swapIsOneStep},
 		{"windows turn and holds stay with theirs", windowsTurn},
+		{"a rolling window is as long as it says, never shorter", rolls(rollingLength)},
+		{"a rolling window has no edge", rolls(rollingHasNoEdge)},
+		{"what left a rolling window comes back by no settlement", rolls(rollingLateSettle)},
+		{"a rolling window counts by admission", rolls(rollingAttribution)},
+		{"the reset of a rolling window is that of the request", rolls(rollingResetIsForTheRequest)},
+		{"rolling windows of several lengths hold together", rolls(rollingTwice)},
+		{"thresholds of a rolling window are armed again", rolls(rollingThresholds)},
+		{"limits of rolling windows change", rolls(rollingLimitsChange)},
+		{"overrun leaves a rolling window with its bucket", rolls(rollingOverrun)},
+		{"parallel reserves never pass a rolling cap", rolls(rollingHoldsInParallel)},
 		{"the store checks window and caps", storeAnswersStale},
 		{"limits change for every ledger at once", limitsChangeEverywhere},
 		{"a cap for one run reaches other ledgers", runCapReachesOthers},
@@ -81,6 +92,7 @@ func Exercise(t *testing.T, open func(t *testing.T) budget.Store, opts ...Option
 		{"thresholds fire once", thresholdsFireOnce},
 		{"open reservations are found by prefix", openByPrefix},
 		{"top shows who spends", topShowsSpenders},
+		{"top looks at a given time", topLooksAtATime},
 		{"a forgotten run is gone", forgottenRunIsGone},
 		{"parallel reserves never pass the cap", parallelReservesHold},
 		{"random histories match the model", randomHistoriesMatch},
@@ -107,6 +119,7 @@ type world struct {
 	ctx     context.Context
 	store   budget.Store
 	virtual bool
+	advance func(budget.Store, time.Duration)
 	serial  int
 }
 
@@ -117,7 +130,7 @@ func newWorld(t *testing.T, s *suite) *world {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return &world{T: t, ctx: t.Context(), store: store, virtual: s.virtual}
+	return &world{T: t, ctx: t.Context(), store: store, virtual: s.virtual, advance: s.advance}
 }
 
 // short is a lease that runs out in a test, but not between two operations on a busy disk; long one that does not.

@@ -45,7 +45,9 @@ func Check(op *budget.ReserveOp, freezes []budget.Freeze, counts []*Count, swap 
 			ans.Violations = append(ans.Violations, budget.Violation{Scope: f.Scope, Kind: budget.KindFrozen, ResetAt: f.Until, Reason: f.Reason})
 		}
 	}
+	now := ans.Now.UnixNano()
 	for _, c := range counts {
+		c.Roll(now)
 		if asked := op.Amounts.Get(c.Cap.Meter); asked > 0 && c.bounded() && asked > c.room() {
 			ans.Violations = append(ans.Violations, c.violation(asked))
 		}

@@ -21,6 +21,8 @@ type Cap struct {
 	budget.CapRecord
 	Window string
 	marks  []mark
+	length int64 // of a rolling window, else 0
+	width  int64 // of its buckets
 }
 
 // mark is a soft threshold.
@@ -32,6 +34,8 @@ type mark struct {
 // NewCap prepares a cap.
 func NewCap(r budget.CapRecord) *Cap {
 	c := &Cap{CapRecord: r, Window: r.Per.String()}
+	length, width := r.Per.Rolls()
+	c.length, c.width = int64(length), int64(width)
 	if r.Limit == budget.None {
 		return c
 	}
@@ -47,7 +51,8 @@ func (c *Cap) Same(d budget.Cap) bool {
 	return c.Limit == d.Limit && slices.Equal(c.Thresholds(), d.Thresholds())
 }
 
-// Count is what one cap has counted for its scopes in one turn of its window.
+// Count is what one cap has counted for its scopes in one turn of its window. Under a rolling window there is one for all
+// times, with the zero Span.
 type Count struct {
 	ID          int64 // the store's own
 	Cap         *Cap
@@ -58,8 +63,11 @@ type Count struct {
 	Unconfirmed int64
 	Overrun     int64
 	Fired       [2]uint64 // thresholds announced, by percent
+	// Buckets are what Settled, Unconfirmed and Overrun are the sums of, under a rolling window: oldest first, none empty.
+	Buckets []Bucket
 
-	freed int64 // what a swap would give back, during Check
+	freed  int64 // what a swap would give back, during Check
+	turned bool  // see Turned
 }
 
 // End is the end of the count's window in Unix nanoseconds, 0 when it never ends.
@@ -89,10 +97,10 @@ func labels(s budget.Scope) bool {
 func (c *Count) room() int64   { return c.Cap.Limit - Plus(c.Settled, c.Held) + c.freed }
 func (c *Count) bounded() bool { return c.Cap.Limit != budget.None }
 
-// State is where the count stands.
+// State is where the count stands. A rolling one must have been rolled.
 func (c *Count) State() budget.CapState {
 	s := budget.CapState{Cap: c.Cap.Key, Scope: c.Scope(), Scopes: c.Scopes, Meter: c.Cap.Meter, Window: c.Cap.Window,
-		Start: c.Span.Start, Reset: c.Span.End, Limit: c.Cap.Limit,
+		Start: c.Span.Start, Reset: c.reset(), Limit: c.Cap.Limit,
 		Settled: c.Settled, Held: c.Held, Unconfirmed: c.Unconfirmed, Overrun: c.Overrun, Left: budget.None}
 	if c.bounded() {
 		s.Left = max(c.room(), 0)
@@ -109,6 +117,9 @@ func (c *Count) violation(asked int64) budget.Violation {
 	case Plus(c.Settled, asked) <= c.Cap.Limit:
 		v.Kind = budget.KindHeld
 	}
+	if c.Cap.Rolling() {
+		v.ResetAt = c.fits(v.Kind, asked)
+	}
 	return v
 }
 
@@ -122,7 +133,7 @@ func (c *Count) cross(ans *budget.Answer) {
 		if c.Fired[word]&bit == 0 {
 			c.Fired[word] |= bit
 			ans.Crossed = append(ans.Crossed, budget.Crossing{Cap: c.Cap.Key, Scope: c.Scope(), Meter: c.Cap.Meter,
-				Percent: m.percent, Settled: c.Settled, Limit: c.Cap.Limit, Reset: c.Span.End})
+				Percent: m.percent, Settled: c.Settled, Limit: c.Cap.Limit, Reset: c.reset()})
 		}
 	}
 }

@@ -4,6 +4,9 @@
 //
 //	load row and counts -> Check, Admit | Settle, Charge, Void, Release, Renew, TrueUp, Expire -> write back, commit
 //
+// The answer that is handed in carries the time of the operation, Answer.Now, and a rolling count is brought to it before
+// anything else.
+//
 // Nothing here reads a clock, waits or fails half-way: an operation that answers an error has changed nothing. Rows are not
 // safe for concurrent use; the transaction that loaded them owns them, and one count is one [Count], whoever links to it. The memory store of package budget follows the same
 // rules in a form of its own, and budgettest holds all of them to it.

@@ -56,24 +56,34 @@ func copied(a budget.Amounts) budget.Amounts {
 // The invariant of a count is settled + held <= limit + overrun. Only admission, which checks the limit, may use up
 // headroom. Everything else that raises settled + held is overrun: what exceeds the bound, and what no longer fits when a
 // correction takes back a refund that others have spent meanwhile.
+//
+// A rolling count moves in the bucket of the admission. If that has left, only what is held is given up. ans.Now is set.
 func (r *Row) move(to budget.State, actual budget.Amounts, ans *budget.Answer) {
 	wasOpen := r.State == budget.StateOpen
+	now := ans.Now.UnixNano()
 	for i := range r.Links {
 		link := &r.Links[i]
 		c, meter := link.Count, link.Count.Cap.Meter
 		bound, before, after := r.Bound.Get(meter), r.Actual.Get(meter), actual.Get(meter)
+		c.Roll(now)
 		change := after - before
 		if wasOpen {
 			c.Held = minus(c.Held, bound)
 			change = after - bound
 		}
+		if c.Cap.Rolling() && c.ends(r.Admitted) <= now { // its bucket has left, and its spending with it
+			continue
+		}
+		var unsureBefore, unsureAfter int64
 		if r.State.Unconfirmed() {
-			c.Unconfirmed = minus(c.Unconfirmed, before)
+			unsureBefore = before
+		}
+		if to.Unconfirmed() {
+			unsureAfter = after
 		}
 		c.Settled = Plus(minus(c.Settled, before), after)
-		if to.Unconfirmed() {
-			c.Unconfirmed = Plus(c.Unconfirmed, after)
-		}
+		c.Unconfirmed = Plus(minus(c.Unconfirmed, unsureBefore), unsureAfter)
+		overBefore := link.Over
 		if change > 0 {
 			above := max(after-bound, 0) - max(before-bound, 0)
 			unfit := max(Plus(c.Settled, c.Held)-Plus(c.Cap.Limit, c.Overrun), 0)
@@ -83,6 +93,13 @@ func (r *Row) move(to budget.State, actual budget.Amounts, ans *budget.Answer) {
 			less := min(-change, link.Over)
 			link.Over, c.Overrun = link.Over-less, minus(c.Overrun, less)
 		}
+		if c.Cap.Rolling() {
+			c.in(r.Admitted, func(b *Bucket) {
+				b.Settled = Plus(minus(b.Settled, before), after)
+				b.Unconfirmed = Plus(minus(b.Unconfirmed, unsureBefore), unsureAfter)
+				b.Overrun = Plus(minus(b.Overrun, overBefore), link.Over)
+			})
+		}
 		if after > before {
 			c.cross(ans)
 		}
@@ -91,18 +108,20 @@ func (r *Row) move(to budget.State, actual budget.Amounts, ans *budget.Answer) {
 	if wasOpen {
 		r.KeepUntil = r.Expires
 		for i := range r.Links {
-			r.KeepUntil = max(r.KeepUntil, r.Links[i].Count.End())
+			r.KeepUntil = max(r.KeepUntil, r.Links[i].Count.ends(r.Admitted))
 		}
 		r.KeepUntil += int64(Dedup)
 	}
 }
 
-// Answer says where the reservation and its counts stand.
+// Answer says where the reservation and its counts stand at ans.Now.
 func (r *Row) Answer(ans *budget.Answer) {
 	ans.State, ans.Late, ans.Expires = r.State, r.Late, At(r.Expires)
 	ans.Reserved, ans.Actual = copied(r.Bound), copied(r.Actual)
 	ans.Over = above(r.Actual, r.Bound)
+	now := ans.Now.UnixNano()
 	for i := range r.Links {
+		r.Links[i].Count.Roll(now)
 		ans.Left = append(ans.Left, r.Links[i].Count.State())
 	}
 }
