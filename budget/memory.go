@@ -264,13 +264,15 @@ func (m *Memory) Top(_ context.Context, account string, q TopQuery) ([]TopRow, e
 	b := m.open(account)
 	defer b.mu.Unlock()
 	now := b.now()
+	span := q.Span(time.Unix(0, now))
+	from, to := span.Start.UnixNano(), span.End.UnixNano()
 	type sum struct {
 		TopRow
 		first int64
 	}
 	sums := map[string]*sum{}
 	for _, r := range b.rows {
-		if r.admitted < now-int64(q.For) {
+		if r.admitted < from || r.admitted >= to {
 			continue
 		}
 		for _, s := range r.tab.scopes {
@@ -297,7 +299,7 @@ func (m *Memory) Top(_ context.Context, account string, q TopQuery) ([]TopRow, e
 	}
 	out := make([]TopRow, 0, len(sums))
 	for _, t := range sums {
-		minutes := max(time.Duration(now-t.first).Minutes(), 1)
+		minutes := max(time.Duration(min(now, to)-t.first).Minutes(), 1)
 		t.PerMinute = int64(float64(plus(t.Settled, t.Held)) / minutes)
 		out = append(out, t.TopRow)
 	}

@@ -226,22 +226,44 @@ type TopQuery struct {
 	Meter Meter
 	// For is how far to look back; zero is one hour.
 	For time.Duration
+	// Since and Until bound the time looked at by the store's clock, Until excluded, instead of For: queries that share
+	// an edge share no reservation. Zero are For before Until, and now.
+	Since, Until time.Time
 	// Limit is how many rows; zero is 10.
 	Limit int
 }
 
-// TopRow is one scope's use of the meter since the query's beginning, of reservations admitted since then.
+// Span is the time that a query looks at when the store's clock says now; a reservation belongs to it by when it was
+// admitted. For stores.
+func (q TopQuery) Span(now time.Time) Span {
+	s := Span{Start: q.Since, End: q.Until}
+	if s.End.IsZero() {
+		s.End = now.Add(time.Nanosecond)
+	}
+	if s.Start.IsZero() {
+		s.Start = s.End.Add(-q.For)
+		if q.Until.IsZero() {
+			s.Start = now.Add(-q.For)
+		}
+	}
+	return s
+}
+
+// TopRow is one scope's use of the meter by the reservations that were admitted in the time looked at.
 type TopRow struct {
 	Scope        Scope
 	Settled      int64
 	Held         int64
 	Unconfirmed  int64 // part of Settled
 	Reservations int
-	// PerMinute is the use per minute, from its first reservation in the time looked at until now, at least over one minute.
+	// PerMinute is the use per minute, from its first reservation in the time looked at until that time's end, at least
+	// over one minute.
 	PerMinute int64
-	// Runway is how long, at that pace, until the scope's tightest cap on the meter is spent; NoRunway when nothing
-	// bounds it or nothing was spent.
+	// Runway is how long, at that pace, until the first of the scope's own caps on the meter is spent, and Cap its ID. A
+	// window that turns before then begins anew. NoRunway and "" when nothing bounds it, nothing was spent, or no turn
+	// of a window is long enough to spend its cap.
 	Runway time.Duration
+	Cap    string
 }
 
 // NoRunway is a [TopRow.Runway] without end.

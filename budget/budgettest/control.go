@@ -296,40 +296,6 @@ func openByPrefix(w *world) {
 	}
 }
 
-func topShowsSpenders(w *world) {
-	l := w.ledger(moneyCap(budget.Each("tenant"), 10_000), moneyCap(budget.Account(), 4000))
-	spend := func(tenant string, nano int64) string {
-		id := w.take(l, nano, "tenant="+tenant, "instrument=x")
-		w.settle(l, id, nano)
-		return id
-	}
-	spend("small", 10)
-	spend("big", 3000)
-	w.take(l, 500, "tenant=big")
-	_, err := l.Charge(w.ctx, w.take(l, 100, "tenant=middle"))
-	w.ok(err)
-	rows, err := l.Top(w.ctx, budget.TopQuery{By: "tenant", Limit: 2})
-	w.ok(err)
-	if len(rows) != 2 || rows[0].Scope.Name != "big" || rows[1].Scope.Name != "middle" {
-		w.Fatalf("rows %+v", rows)
-	}
-	r := rows[0]
-	// 3,500 in the first minute, 6,500 left: not quite two minutes.
-	if r.Settled != 3000 || r.Held != 500 || r.Unconfirmed != 0 || r.Reservations != 2 || r.PerMinute != 3500 || r.Runway.Round(time.Second) != 111*time.Second {
-		w.Fatalf("row %+v", r)
-	}
-	if rows[1].Unconfirmed != 100 {
-		w.Fatalf("row %+v", rows[1])
-	}
-	rows, err = l.Top(w.ctx, budget.TopQuery{By: "instrument"})
-	w.ok(err)
-	if len(rows) != 1 || rows[0].Settled != 3010 || rows[0].Runway != budget.NoRunway {
-		w.Fatalf("rows %+v", rows)
-	}
-	_, err = l.Top(w.ctx, budget.TopQuery{By: "galaxy"})
-	w.wants(err, budget.ErrInvalid)
-}
-
 func forgottenRunIsGone(w *world) {
 	account, each := moneyCap(budget.Account(), 1000), moneyCap(budget.Each("run"), 100)
 	a, b := w.ledger(account, each), w.ledger()

@@ -92,6 +92,7 @@ func Exercise(t *testing.T, open func(t *testing.T) budget.Store, opts ...Option
 		{"thresholds fire once", thresholdsFireOnce},
 		{"open reservations are found by prefix", openByPrefix},
 		{"top shows who spends", topShowsSpenders},
+		{"top looks at a given time", topLooksAtATime},
 		{"a forgotten run is gone", forgottenRunIsGone},
 		{"parallel reserves never pass the cap", parallelReservesHold},
 		{"random histories match the model", randomHistoriesMatch},

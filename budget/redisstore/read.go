@@ -74,8 +74,12 @@ func (s *Store) Open(ctx context.Context, account, prefix string) ([]budget.Rese
 func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]budget.TopRow, error) {
 	rows := map[string]budget.Reservation{}
 	var now time.Time
+	back := q.For
+	if past := q.Span(time.Now()).Start; !q.Since.IsZero() || !q.Until.IsZero() {
+		back = max(time.Since(past), 0) + time.Hour // the server's clock may be another; sumUp is exact
+	}
 	for cursor := "0"; ; {
-		op := packed(nil).array(4).text("scan").text(cursor).int(int64(q.For / time.Microsecond)).text(q.By)
+		op := packed(nil).array(4).text("scan").text(cursor).int(int64(back / time.Microsecond)).text(q.By)
 		u, err := s.do(ctx, account, reserving, op)
 		if err != nil {
 			return nil, err
@@ -107,7 +111,14 @@ func sumUp(rows map[string]budget.Reservation, q budget.TopQuery, now time.Time)
 		first time.Time
 	}
 	all := map[budget.Scope]*sum{}
+	span, end := q.Span(now), now
+	if !q.Until.IsZero() && q.Until.Before(end) {
+		end = q.Until
+	}
 	for _, r := range rows {
+		if !span.Contains(r.Admitted) {
+			continue
+		}
 		for _, scope := range r.Scopes {
 			t := all[scope]
 			if t == nil {
@@ -130,7 +141,7 @@ func sumUp(rows map[string]budget.Reservation, q budget.TopQuery, now time.Time)
 	}
 	out := make([]budget.TopRow, 0, len(all))
 	for _, t := range all {
-		minutes := max(now.Sub(t.first).Minutes(), 1)
+		minutes := max(end.Sub(t.first).Minutes(), 1)
 		t.PerMinute = int64(float64(plus(t.Settled, t.Held)) / minutes)
 		out = append(out, t.TopRow)
 	}

@@ -197,14 +197,16 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 		first int64
 	}
 	sums := map[string]*sum{}
-	now := int64(0)
+	from, to, now := int64(0), int64(0), int64(0)
 	err := s.read(ctx, account, func(r *reader, account, at int64) error {
 		now = at
+		span := q.Span(rules.At(now))
+		from, to = span.Start.UnixNano(), span.End.UnixNano()
 		err := r.conn.query(func(c columns) error {
-			if c.int(3) < now-int64(q.For) {
+			if c.int(3) < from {
 				return errEnough
 			}
-			if c.int(4) != account || !strings.Contains("\n"+c.text(0), "\n"+q.By+" ") && q.By != budget.ScopeAccount {
+			if c.int(3) >= to || c.int(4) != account || !strings.Contains("\n"+c.text(0), "\n"+q.By+" ") && q.By != budget.ScopeAccount {
 				return nil
 			}
 			scopes, err := decodeScopes(c.text(0))
@@ -249,7 +251,7 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 	}
 	out := make([]budget.TopRow, 0, len(sums))
 	for _, t := range sums {
-		minutes := max(time.Duration(now-t.first).Minutes(), 1)
+		minutes := max(time.Duration(min(now, to)-t.first).Minutes(), 1)
 		t.PerMinute = int64(float64(rules.Plus(t.Settled, t.Held)) / minutes)
 		out = append(out, t.TopRow)
 	}
