@@ -351,6 +351,13 @@ func (a *account) touch(r *row) {
 	}
 }
 
+// touchTurned lists a count as changed if time has taken something out of it.
+func (a *account) touchTurned(c *count) {
+	if !c.fresh && c.Turned() {
+		a.touchCount(c)
+	}
+}
+
 func (a *account) touchCount(c *count) {
 	if !c.dirty {
 		c.dirty = true
@@ -390,7 +397,7 @@ func (r *row) usage() any {
 	return encodeAmounts(r.Usage)
 }
 
-const countColumns = "id, cap, scopes, starts, ends, run, settled, held, unconfirmed, overrun, fired_low, fired_high, reservations, dropped"
+const countColumns = "id, cap, scopes, starts, ends, run, settled, held, unconfirmed, overrun, fired_low, fired_high, reservations, dropped, buckets"
 
 // countByID answers a count that a reservation refers to.
 func (b *books) countByID(a *account, id int64) (*count, error) {
@@ -431,6 +438,9 @@ func (b *books) readCount(a *account, query string, args ...driver.Value) (*coun
 		}
 		n.Count = rules.Count{ID: c.int(0), Cap: book, Scopes: scopes, Span: budget.Span{Start: fromNano(c.int(3)), End: fromNano(c.int(4))},
 			Settled: c.int(6), Held: c.int(7), Unconfirmed: c.int(8), Overrun: c.int(9), Fired: [2]uint64{uint64(c.int(10)), uint64(c.int(11))}}
+		if n.Buckets, err = decodeBuckets(c, 14); err != nil {
+			return err
+		}
 		found = n
 		return nil
 	}, query, args...)
@@ -467,16 +477,16 @@ func (b *books) saveCount(a *account, c *count) error {
 	c.fresh, c.dirty = false, false
 	if !fresh {
 		return b.conn.exec(`UPDATE budget_count
-			SET settled = ?, held = ?, unconfirmed = ?, overrun = ?, fired_low = ?, fired_high = ?, reservations = ?, dropped = ? WHERE id = ?`,
-			c.Settled, c.Held, c.Unconfirmed, c.Overrun, int64(c.Fired[0]), int64(c.Fired[1]), c.reservations, flag(c.dropped), c.ID)
+			SET settled = ?, held = ?, unconfirmed = ?, overrun = ?, fired_low = ?, fired_high = ?, reservations = ?, dropped = ?, buckets = ? WHERE id = ?`,
+			c.Settled, c.Held, c.Unconfirmed, c.Overrun, int64(c.Fired[0]), int64(c.Fired[1]), c.reservations, flag(c.dropped), encodeBuckets(c.Buckets), c.ID)
 	}
 	var run any
 	if c.run != "" {
 		run = c.run
 	}
-	return b.conn.exec("INSERT INTO budget_count (account, "+countColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	return b.conn.exec("INSERT INTO budget_count (account, "+countColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		a.id, c.ID, c.Cap.Key, encodeScopes(c.Scopes), nano(c.Span.Start), nano(c.Span.End), run, c.Settled, c.Held, c.Unconfirmed, c.Overrun,
-		int64(c.Fired[0]), int64(c.Fired[1]), c.reservations, flag(c.dropped))
+		int64(c.Fired[0]), int64(c.Fired[1]), c.reservations, flag(c.dropped), encodeBuckets(c.Buckets))
 }
 
 func (b *books) at() time.Time { return rules.At(b.now) }

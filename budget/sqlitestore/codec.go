@@ -152,6 +152,55 @@ func decodeLinks(text string, each func(count, over int64) error) error {
 	return nil
 }
 
+// Buckets are what a rolling count is made of: "start:settled" or "start:settled:unconfirmed:overrun", the start in Unix
+// milliseconds. Counts of other windows have NULL, and so have rolling ones with nothing spent.
+func encodeBuckets(buckets []rules.Bucket) any {
+	if len(buckets) == 0 {
+		return nil
+	}
+	b := make([]byte, 0, 32*len(buckets))
+	for i, k := range buckets {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = strconv.AppendInt(b, k.Start/int64(time.Millisecond), 10)
+		b = strconv.AppendInt(append(b, ':'), k.Settled, 10)
+		if k.Unconfirmed != 0 || k.Overrun != 0 {
+			b = strconv.AppendInt(append(b, ':'), k.Unconfirmed, 10)
+			b = strconv.AppendInt(append(b, ':'), k.Overrun, 10)
+		}
+	}
+	return string(b)
+}
+
+func decodeBuckets(row columns, i int) ([]rules.Bucket, error) {
+	if row.null(i) {
+		return nil, nil
+	}
+	text := row.text(i)
+	out := make([]rules.Bucket, 0, strings.Count(text, " ")+1)
+	for word := range strings.SplitSeq(text, " ") {
+		fields := strings.Split(word, ":")
+		var n [4]int64
+		if len(fields) != 2 && len(fields) != 4 {
+			return nil, damaged("%.64q are no buckets", text)
+		}
+		for j, digits := range fields {
+			v, err := strconv.ParseInt(digits, 10, 64)
+			if err != nil || v < 0 {
+				return nil, damaged("%.64q are no buckets", text)
+			}
+			n[j] = v
+		}
+		b := rules.Bucket{Start: n[0] * int64(time.Millisecond), Settled: n[1], Unconfirmed: n[2], Overrun: n[3]}
+		if n[0] > math.MaxInt64/int64(time.Millisecond) || b.Settled == 0 || len(out) > 0 && b.Start <= out[len(out)-1].Start {
+			return nil, damaged("%.64q are no buckets", text)
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
 // Corrections are one per line, the source first.
 func encodeCorrections(cs []rules.Correction) string {
 	lines := make([]string, len(cs))

@@ -11,7 +11,7 @@ import (
 // What is read from a file is written back as something that reads the same, or it is refused as damaged.
 func FuzzColumnsReadBackWhatTheySay(f *testing.F) {
 	for _, text := range []string{"", "account", "tenant acme\nrun 7", "tenant a%0Ab", "money=900 tokens=12", "custom:mails=-1", "=1", "3 7:40", "1:", "receipt money=1",
-		"an%20audit \nreceipt tokens=9", "5 80 95", "a=b=3", "custom:x=0"} {
+		"an%20audit \nreceipt tokens=9", "5 80 95", "5:60 7:9:1:2", "a=b=3", "custom:x=0"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -49,6 +49,11 @@ func FuzzColumnsReadBackWhatTheySay(f *testing.F) {
 				if again[i].Source != corrections[i].Source || !again[i].Actual.Equal(corrections[i].Actual) {
 					t.Errorf("corrections %q are written %q", text, encodeCorrections(corrections))
 				}
+			}
+		}
+		if buckets, err := decodeBuckets(columns{text}, 0); err == nil {
+			if again, err := decodeBuckets(columns{encodeBuckets(buckets)}, 0); err != nil || !reflect.DeepEqual(again, buckets) {
+				t.Errorf("buckets %q read %v, then %v, %v", text, buckets, again, err)
 			}
 		}
 		if soft, err := decodeSoft(columns{text}, 0); err == nil {

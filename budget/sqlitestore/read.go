@@ -128,7 +128,7 @@ func (s *Store) Changes(ctx context.Context, account string) (out []budget.Chang
 // Snapshot implements [budget.Store].
 func (s *Store) Snapshot(ctx context.Context, account string, links []budget.Link) (out []budget.CapState, err error) {
 	out = make([]budget.CapState, 0, len(links))
-	err = s.read(ctx, account, func(r *reader, account, _ int64) error {
+	err = s.read(ctx, account, func(r *reader, account, now int64) error {
 		for i := range links {
 			l := &links[i]
 			if _, err := keyOf(l); err != nil {
@@ -147,14 +147,16 @@ func (s *Store) Snapshot(ctx context.Context, account string, links []budget.Lin
 				continue
 			}
 			count := rules.Count{Cap: book, Scopes: slices.Clone(l.Scopes), Span: l.Window}
-			err = r.conn.query(func(c columns) error {
+			err = r.conn.query(func(c columns) (err error) {
 				count.Settled, count.Held, count.Unconfirmed, count.Overrun = c.int(0), c.int(1), c.int(2), c.int(3)
-				return nil
-			}, "SELECT settled, held, unconfirmed, overrun FROM budget_count WHERE account = ? AND cap = ? AND scopes = ? AND starts = ? AND dropped = 0",
+				count.Buckets, err = decodeBuckets(c, 4)
+				return err
+			}, "SELECT settled, held, unconfirmed, overrun, buckets FROM budget_count WHERE account = ? AND cap = ? AND scopes = ? AND starts = ? AND dropped = 0",
 				account, l.Cap, encodeScopes(l.Scopes), nano(l.Window.Start))
 			if err != nil {
 				return err
 			}
+			count.Roll(now)
 			out = append(out, count.State())
 		}
 		return nil

@@ -27,7 +27,11 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 	case err != nil:
 		return err
 	case r != nil:
-		return r.Again(op, b.now, ans)
+		err := r.Again(op, b.now, ans)
+		for i := range r.Links {
+			a.touchTurned(a.byID[r.Links[i].Count.ID])
+		}
+		return err
 	}
 	if ans.Stale = a.staleness(op, ans.Now); ans.Stale != "" {
 		return nil
@@ -72,6 +76,9 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 		swapped = &swap.Row
 	}
 	rules.Check(op, freezes, counts, swapped, ans)
+	for _, c := range known {
+		a.touchTurned(c)
+	}
 	if len(ans.Violations) > 0 || op.DryRun {
 		return nil
 	}
@@ -266,7 +273,7 @@ func (b *books) forgetRows(a *account, most int, excess int64) error {
 			a.touchCount(c)
 			switch end := c.End(); {
 			case c.reservations > 0:
-			case c.dropped || end > 0 && end <= b.now:
+			case c.dropped || end > 0 && end <= b.now || c.Empty(b.now):
 				return b.deleteCount(a, c)
 			case end > 0:
 				a.nextOver = min(a.nextOver, end)

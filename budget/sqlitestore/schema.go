@@ -101,6 +101,9 @@ var migrations = [][]string{{
 		until INTEGER) STRICT`,
 	`CREATE INDEX budget_change_account ON budget_change (account, seq)`,
 	`INSERT INTO budget_meta (id, schema, clock) VALUES (1, 0, 0)`,
+}, {
+	// What a rolling count is made of, each "start:settled" or "start:settled:unconfirmed:overrun"; starts in milliseconds.
+	`ALTER TABLE budget_count ADD COLUMN buckets TEXT`,
 }}
 
 // migrate brings the file to the newest schema, in one transaction.

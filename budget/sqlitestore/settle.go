@@ -24,8 +24,14 @@ func (s *Store) act(ctx context.Context, name, op, id string, ans *budget.Answer
 			return unknown(op, id)
 		}
 		wasOpen := r.State == budget.StateOpen
-		if err := f(r, b.now); err != nil || ans.Duplicate {
+		if err := f(r, b.now); err != nil {
 			return err
+		}
+		for i := range r.Links {
+			a.touchTurned(a.byID[r.Links[i].Count.ID])
+		}
+		if ans.Duplicate {
+			return nil
 		}
 		a.touch(r)
 		if wasOpen && r.State != budget.StateOpen {
