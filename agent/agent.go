@@ -41,6 +41,9 @@ type Agent struct {
 	system  []byte // the encoded instructions; nil without
 	print   string // fingerprint without the output
 
+	spending  Spending // merged with the file's
+	estimator *budget.Estimator
+
 	ownClient, ownLedger bool
 	// strictMoney: somebody asked for a money cap in so many words, so a step
 	// without a known price is refused.
@@ -95,6 +98,14 @@ func New(cfg Config) (*Agent, error) {
 		fail(limits.validate())
 	}
 	a.limits = limits.filled()
+	a.spending, err = cfg.Spending.merge(f.Spending.spending())
+	fail(err)
+	if err := a.spending.validate(); err != nil {
+		fail(err)
+	} else {
+		a.estimator, err = budget.NewEstimator(a.spending.Estimate)
+		fail(err)
+	}
 	fail(a.useTools())
 	fail(a.useMarket(f))
 	fail(a.useRouter(f))

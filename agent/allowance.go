@@ -6,8 +6,10 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/router"
 )
 
@@ -16,7 +18,7 @@ import (
 type allowance struct {
 	id         string
 	instrument string
-	bytes      int // of the messages that it pays for
+	prompt     int64 // tokens of the prompt that it pays for
 	amount     budget.Amounts
 	scopes     []budget.Scope
 }
@@ -33,44 +35,66 @@ func (w *allowance) take() string {
 }
 
 // finalRoom is how many bytes the answer at a limit may have: what the allowance
-// pays for, and what its instrument takes. Zero says that there is no allowance.
-func (r *run) finalRoom() int {
+// pays for, and what its instrument takes. Zero says that there is no allowance, or
+// that it pays for all of the prompt.
+func (r *run) finalRoom(in *ModelIn) int {
 	w := &r.allowance
 	if w.id == "" {
 		return 0
 	}
-	room := w.bytes
-	if in, ok := r.client.Catalogue().Get(w.instrument); ok && in.MaxInput > 0 {
-		room = int(min(int64(room), in.MaxInput*bytesPerToken))
+	inst, ok := r.client.Catalogue().Get(w.instrument)
+	room := 0
+	if !ok || r.estimator.Prompt(r.answerPrompt(in, inst, answerBytes/2), time.Now()) > w.prompt {
+		room = int(max(w.prompt-templateOf(inst), 1))
+	}
+	if ok && inst.MaxInput > 0 && (room == 0 || int64(room) > inst.MaxInput*bytesPerToken) {
+		room = int(inst.MaxInput * bytesPerToken)
 	}
 	return room
+}
+
+// answerPrompt is the prompt of an answer at a limit, with more bytes for what is
+// not yet in the history.
+func (r *run) answerPrompt(in *ModelIn, inst grid.Instrument, more int) budget.Prompt {
+	p := budget.Prompt{Instrument: inst.ID, Bytes: int64(bytesOf(in.Messages) + len(r.format) + more), Template: templateOf(inst)}
+	k := &r.counted
+	if beyond, ok := k.beyond(in.Messages); ok && k.echo == inst.Echo {
+		p.Counted, p.CountedBytes, p.NewBytes = k.tokens, k.body, beyond+int64(more)
+	}
+	return p
 }
 
 // bytesPerToken is how the router reckons whether a prompt fits; a prompt that is
 // cut to fit is cut by the same measure.
 const bytesPerToken = 3
 
-// ensureAllowance makes the allowance pay for the history as it is now. If the
-// caps have no room for a larger one the old one stands, and the final answer
-// will leave out the oldest turns; with none at all the run cannot begin.
+// ensureAllowance makes the allowance pay for the history as it is now, and no
+// longer for much more than that: once the market has counted a prompt its bound
+// shrinks. If the caps have no room for a larger one the old one stands, and the
+// final answer will leave out the oldest turns; with none at all the run cannot
+// begin.
 func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
-	bytes := bytesOf(in.Messages) + len(r.format)
-	w := &r.allowance
-	if w.id != "" && w.bytes >= bytes+answerBytes {
-		return nil
+	w, now := &r.allowance, time.Now()
+	if offer, ok := r.market.Find(w.instrument); ok && w.id != "" {
+		need := r.estimator.Prompt(r.answerPrompt(in, offer.Instrument, answerBytes), now)
+		if w.prompt >= need && w.prompt-r.slack(need) <= 2*need {
+			return nil
+		}
 	}
 	d := r.a.router.Decide(router.Step{
-		Run: r.id, Index: in.Step, Kind: router.KindText, PromptBytes: int64(bytes), MaxTokens: finalTokens,
+		Run: r.id, Index: in.Step, Kind: router.KindText, PromptBytes: int64(bytesOf(in.Messages) + len(r.format)), MaxTokens: finalTokens,
 		Schema: in.Schema, Final: true, Pin: in.Pin, Sticky: in.Sticky, Labels: routeLabels(&r.state),
 	}, router.Snapshot{Instruments: r.market.instruments, LeftPercent: r.leftPercent})
 	inst, ok := r.market.Find(d.Instrument)
 	if !ok {
 		return nil // nothing can give a final answer; the step itself will say so
 	}
-	for _, room := range []int{bytes + r.slack(bytes) + answerBytes, bytes + answerBytes} {
+	need := r.estimator.Prompt(r.answerPrompt(in, inst.Instrument, answerBytes), now)
+	output := r.estimator.Output(inst.ID, finalTokens, now)
+	for _, room := range []int64{need + r.slack(need), need} {
 		err := r.reserveAllowance(ctx, room, inst.ID, budget.Request{
 			Scopes:  r.scopesOn(inst.Instrument),
-			Amounts: amounts(int64(room+or(inst.TemplateTokens, templateTokens)+finalTokens), inst.Price.NanoUSDPerUnit),
+			Amounts: amounts(room+output, inst.Price.NanoUSDPerUnit),
 		})
 		if err == nil {
 			return nil
@@ -78,7 +102,7 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 		if !errors.Is(err, budget.ErrDenied) {
 			return err
 		}
-		if w.id == "" && room == bytes+answerBytes {
+		if w.id == "" && room == need {
 			return err
 		}
 	}
@@ -88,14 +112,14 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 // slack is what the allowance has beyond today's history, so that it need not
 // grow at every step: much while there is plenty, little when every cent may
 // decide whether another step fits.
-func (r *run) slack(bytes int) int {
+func (r *run) slack(tokens int64) int64 {
 	if r.leftPercent > 50 {
-		return max(bytes/4, 4096)
+		return max(tokens/4, 4096)
 	}
-	return bytes / 8
+	return tokens / 8
 }
 
-func (r *run) reserveAllowance(ctx context.Context, room int, instrument string, req budget.Request) error {
+func (r *run) reserveAllowance(ctx context.Context, room int64, instrument string, req budget.Request) error {
 	w := &r.allowance
 	req.ID = r.id + "/answer/" + r.a.incarnation()
 	req.Lease, req.Idle, req.Swap = allowanceLease(r.state.Limits), true, w.id
@@ -107,7 +131,7 @@ func (r *run) reserveAllowance(ctx context.Context, room int, instrument string,
 	if err != nil {
 		return err
 	}
-	w.id, w.instrument, w.bytes, w.amount, w.scopes = req.ID, instrument, room, req.Amounts, req.Scopes
+	w.id, w.instrument, w.prompt, w.amount, w.scopes = req.ID, instrument, room, req.Amounts, req.Scopes
 	r.left(grant.Left)
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 type attempt struct {
 	id     string
 	amount budget.Amounts
+	prompt budget.Prompt // what the bound was made of
 	span   *tracing.AttemptSpan
 }
 
@@ -30,7 +31,7 @@ const lease = 2 * time.Minute
 // alone.
 func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Context, error) {
 	r := c.r
-	prompt := int64(at.MessageBytes) + int64(or(c.instrument.TemplateTokens, templateTokens))
+	prompt := c.promptOf(at)
 	c.price = r.client.Catalogue().Price(at.Instrument)
 	if c.price.NanoUSDPerUnit == 0 {
 		if r.strictMoney {
@@ -53,7 +54,7 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 	if at.Header != nil {
 		r.a.tracing.Inject(actx, at.Header)
 	}
-	c.open = &attempt{id: id, amount: amount, span: span}
+	c.open = &attempt{id: id, amount: amount, prompt: prompt, span: span}
 	r.renewal.keep(r.ledger, id)
 	return actx, nil
 }
@@ -62,15 +63,16 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 // the instrument does not say otherwise.
 const templateTokens = 512
 
-func (c *modelCall) reserve(ctx context.Context, id string, prompt int64, at *grid.Attempt) (budget.Grant, budget.Amounts, error) {
+func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at *grid.Attempt) (budget.Grant, budget.Amounts, error) {
 	r := c.r
+	prompt := r.estimator.Prompt(p, at.Start)
 	scopes := r.scopesOn(c.instrument)
 	swap := ""
 	if c.in.Final {
 		swap = r.allowance.take()
 	}
 	for try := 0; ; try++ {
-		amount := amounts(prompt+int64(at.MaxTokens), c.price.NanoUSDPerUnit)
+		amount := amounts(prompt+r.estimator.Output(at.Instrument, int64(at.MaxTokens), at.Start), c.price.NanoUSDPerUnit)
 		grant, err := r.ledger.Reserve(ctx, budget.Request{ID: id, Scopes: scopes, Amounts: amount, Lease: lease, Swap: swap})
 		if swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
 			swap = "" // its lease ran out while a long tool worked
@@ -80,8 +82,9 @@ func (c *modelCall) reserve(ctx context.Context, id string, prompt int64, at *gr
 		if err == nil || !errors.As(err, &denied) || try == shrinkTries {
 			return grant, amount, err
 		}
-		fits, ok := shrink(denied, prompt, c.price.NanoUSDPerUnit)
-		if !ok || fits >= int64(at.MaxTokens) {
+		room, ok := shrink(denied, prompt, c.price.NanoUSDPerUnit)
+		fits := r.estimator.MaxTokens(at.Instrument, room, at.Start)
+		if !ok || fits < finalTokens || fits >= int64(at.MaxTokens) {
 			return grant, amount, err
 		}
 		at.MaxTokens = int(fits)
@@ -93,8 +96,8 @@ func (c *modelCall) reserve(ctx context.Context, id string, prompt int64, at *gr
 // faster.
 const shrinkTries = 4
 
-// shrink says which max_tokens would fit what the denial says is available; at
-// least the floor, or none.
+// shrink says how many tokens of an answer would fit what the denial says is
+// available; at least the floor, or none.
 func shrink(d *budget.DeniedError, prompt, price int64) (int64, bool) {
 	tokens, ok := d.Available(budget.MeterTokens)
 	if money, has := d.Available(budget.MeterMoney); has {
@@ -122,7 +125,7 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	}
 	c.open = nil
 	r.renewal.stop()
-	rec := AttemptRecord{Reservation: a.id, RequestID: v.RequestID, Instrument: at.Instrument, Status: v.Status, Billed: string(v.Billed), Class: string(v.Class)}
+	rec := AttemptRecord{Reservation: a.id, ReservedTokens: a.amount.Tokens, RequestID: v.RequestID, Instrument: at.Instrument, Status: v.Status, Billed: string(v.Billed), Class: string(v.Class)}
 	var err error
 	switch {
 	case v.Billed == grid.BilledNo:
@@ -132,6 +135,7 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 		rec.Tokens = max(u.TotalTokens, u.PromptTokens+u.CompletionTokens)
 		actual := amounts(rec.Tokens, c.price.NanoUSDPerUnit)
 		rec.CostNanoUSD, rec.CostSource = actual.NanoUSD, CostEstimate
+		c.counted(at, a.prompt, u)
 		err = c.settled(r.ledger.Settle(ctx, a.id, actual))
 		c.rec.InputTokens += u.PromptTokens
 		c.rec.OutputTokens += rec.Tokens - u.PromptTokens
@@ -148,7 +152,11 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	}
 	c.rec.CostNanoUSD += rec.CostNanoUSD
 	c.rec.Attempts = append(c.rec.Attempts, rec)
-	a.span.End(tracing.AttemptEnd{Status: v.Status, ErrorType: errorType(v), Billed: string(v.Billed), End: v.End, RequestID: v.RequestID})
+	end := tracing.AttemptEnd{Status: v.Status, ErrorType: errorType(v), Billed: string(v.Billed), End: v.End, RequestID: v.RequestID}
+	if rec.CostSource == CostEstimate {
+		end.ReservedTokens, end.UsedTokens = a.amount.Tokens, rec.Tokens
+	}
+	a.span.End(end)
 }
 
 func (c *modelCall) settled(s budget.Settlement, err error) error {
@@ -157,8 +165,13 @@ func (c *modelCall) settled(s budget.Settlement, err error) error {
 	}
 	c.r.left(s.Left)
 	c.r.crossed(s.Crossed)
-	if s.Overrun {
-		c.r.warn(c.in.Step, c.instrument.ID+" used more than its bound; the excess is recorded as overrun: raise instruments."+c.instrument.ID+".template_tokens")
+	if s.Overrun && !s.Duplicate {
+		o, err := c.r.a.overrun(c.base, BudgetOverrun{Step: c.in.Step}, s, c.r.id, c.instrument.ID)
+		emit(c.r, o)
+		if err != nil {
+			c.r.warn(c.in.Step, "an overrun could not be halted: "+err.Error())
+		}
+		c.r.warn(c.in.Step, c.instrument.ID+" used more than its bound; the excess is recorded as overrun, and the bound is raised")
 	}
 	return nil
 }

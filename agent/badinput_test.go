@@ -165,6 +165,8 @@ func TestMistakesOfTheFileAreNamedWithTheirPlace(t *testing.T) {
 		{"a cap of nothing", "version: 1\ncaps:\n  - for: account\n    per: day UTC\n", []string{"caps[0]", "money"}},
 		{"a cap of zero tokens beside money", "version: 1\ncaps:\n  - for: account\n    money: $5\n    tokens: 0\n    per: day UTC\n", []string{"caps[0]", "0"}},
 		{"a cap of no money beside tokens", "version: 1\ncaps:\n  - for: account\n    money: \"\"\n    tokens: 5\n    per: day UTC\n", []string{"caps[0].money"}},
+		{"an estimate that is none", "version: 1\nspending:\n  estimate: guess\n", []string{"Estimate", "guess", "calibrated"}},
+		{"an overrun policy that is none", "version: 1\nspending:\n  overrun: panic\n", []string{"Spending.Overrun", "panic", "halt_scope"}},
 		{"a negative cap", "version: 1\ncaps:\n  - for: account\n    tokens: -5\n    per: day UTC\n", []string{"-5"}},
 		{"a cap of zero dollars", "version: 1\ncaps:\n  - for: account\n    money: $0\n    per: day UTC\n", []string{"money"}},
 	} {

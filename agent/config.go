@@ -52,6 +52,9 @@ type Config struct {
 
 	Limits Limits
 
+	// Spending says how prompts are bounded, and what an overrun halts.
+	Spending Spending
+
 	// Reconcile corrects the ledger by receipts in the background. Zero: off; call
 	// the func Reconcile for the results that matter.
 	Reconcile Reconciliation

@@ -97,6 +97,16 @@ type BudgetDenied struct {
 	Detail     string // every violated cap
 }
 
+// BudgetOverrun says that a call used more than was reserved for it. The use is
+// counted in full.
+type BudgetOverrun struct {
+	Step        int
+	Instrument  string
+	OverNanoUSD int64 // beyond the reservation
+	OverTokens  int64
+	Halted      []string // what was frozen: "instrument agent-prime"
+}
+
 // CapCrossed says that a cap passed one of its soft thresholds.
 type CapCrossed struct {
 	Cap     string
@@ -130,6 +140,7 @@ func (TopUpWait) event()     {}
 func (TopUpDone) event()     {}
 func (Retrying) event()      {}
 func (BudgetDenied) event()  {}
+func (BudgetOverrun) event() {}
 func (CapCrossed) event()    {}
 func (Warning) event()       {}
 func (StepDone) event()      {}

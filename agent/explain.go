@@ -36,6 +36,10 @@ func (a *Agent) Explain() string {
 	row("wait", span(l.Wait)+" for top-ups")
 	row("max tokens", fmt.Sprintf("%d a call; %d for the answer at a limit", l.MaxTokens, finalTokens))
 
+	fmt.Fprintf(&b, "\nspending\n")
+	row("estimate", string(a.estimator.Mode())+" bound on prompts")
+	row("overrun", overrunInWords[a.spending.Overrun])
+
 	fmt.Fprintf(&b, "\ncaps\n")
 	if !a.ownLedger {
 		row("shared", "this agent spends from a ledger that it shares; its caps:")
@@ -87,6 +91,13 @@ func (a *Agent) Explain() string {
 		row(name, "an agent: its runs spend from this one's caps too")
 	}
 	return b.String()
+}
+
+var overrunInWords = map[OverrunPolicy]string{
+	OverrunDefault:        "more than 5 % above a reservation, or a cap passed, halts the instrument",
+	OverrunContinue:       "is counted and announced, and halts nothing",
+	OverrunHaltInstrument: "halts the instrument",
+	OverrunHaltScope:      "halts what the passed caps are for, else the run",
 }
 
 func describeCap(c budget.Cap) string {

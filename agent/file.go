@@ -23,6 +23,7 @@ type file struct {
 	Routes      *router.Config            `yaml:"routes"`
 	Caps        []fileCap                 `yaml:"caps"`
 	Limits      fileLimits                `yaml:"limits"`
+	Spending    fileSpending              `yaml:"spending"`
 }
 
 type fileInstrument struct {
@@ -59,6 +60,15 @@ type fileLimits struct {
 	MaxTokens fileCount    `yaml:"max_tokens"`
 	RunMoney  fileMoney    `yaml:"run_money"`
 	RunTokens fileCount    `yaml:"run_tokens"`
+}
+
+type fileSpending struct {
+	Estimate string `yaml:"estimate"` // strict, incremental, calibrated
+	Overrun  string `yaml:"overrun"`  // continue, halt_instrument, halt_scope
+}
+
+func (s fileSpending) spending() Spending {
+	return Spending{Estimate: budget.EstimateMode(s.Estimate), Overrun: OverrunPolicy(s.Overrun)}
 }
 
 // The scalar types of the file know "none", so that it is never implied.

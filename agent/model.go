@@ -78,7 +78,7 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 		return nil, err
 	}
 	if in.Final {
-		if limit := r.finalRoom(); limit > 0 {
+		if limit := r.finalRoom(in); limit > 0 {
 			refs, c.rec.Trimmed = trim(refs, limit-answerBytes/2-len(r.format))
 		}
 	}

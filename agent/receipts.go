@@ -42,7 +42,7 @@ func (a *Agent) reconcile(ctx context.Context, step *StepRecord, at *AttemptReco
 	if err != nil {
 		return fmt.Errorf("agent: the receipt of %s: %w", at.RequestID, err)
 	}
-	delta, err := a.paid(ctx, step.Step, at, receipt)
+	delta, err := a.paid(ctx, step, at, receipt)
 	if err != nil {
 		return fmt.Errorf("agent: the receipt of %s: %w", at.RequestID, err)
 	}
@@ -57,7 +57,7 @@ func noRequestID(at AttemptRecord) error {
 // paid corrects the ledger and the record by a settled receipt and returns what that
 // changes of the record's cost. A receipt that was heard before, by somebody else who
 // holds a record of the attempt, changes the record only.
-func (a *Agent) paid(ctx context.Context, step int, at *AttemptRecord, receipt *grid.Receipt) (delta int64, err error) {
+func (a *Agent) paid(ctx context.Context, step *StepRecord, at *AttemptRecord, receipt *grid.Receipt) (delta int64, err error) {
 	for _, lot := range receipt.Lots {
 		a.client.Catalogue().ObserveLot(at.Instrument, lot.PriceNanoUSDPerUnit, receipt.ReconciledAt)
 	}
@@ -67,9 +67,15 @@ func (a *Agent) paid(ctx context.Context, step int, at *AttemptRecord, receipt *
 	if err != nil {
 		return 0, err
 	}
+	if settled.Overrun && !settled.Duplicate && actual.Tokens <= max(at.Tokens, at.ReservedTokens) {
+		// The lot was dearer than the price bound; more tokens were announced at once.
+		if _, err := a.overrun(ctx, BudgetOverrun{Step: step.Step}, settled, step.Run, at.Instrument); err != nil {
+			return 0, err
+		}
+	}
 	delta = actual.NanoUSD - at.CostNanoUSD
 	if !settled.Duplicate {
-		a.tracing.CostAdjusted(ctx, tracing.Adjustment{Instrument: at.Instrument, Agent: a.cfg.Name, RequestID: at.RequestID, Step: step, DeltaNanoUSD: delta, Source: "receipt"})
+		a.tracing.CostAdjusted(ctx, tracing.Adjustment{Instrument: at.Instrument, Agent: a.cfg.Name, RequestID: at.RequestID, Step: step.Step, DeltaNanoUSD: delta, Source: "receipt"})
 	}
 	at.CostNanoUSD, at.CostSource, at.Tokens = actual.NanoUSD, CostReceipt, receipt.TotalTokens
 	return delta, nil

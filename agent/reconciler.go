@@ -58,7 +58,7 @@ const (
 
 // openBill is an attempt whose receipt is still missing.
 type openBill struct {
-	step   int
+	step   *StepRecord
 	at     AttemptRecord
 	next   time.Time // when to ask
 	wait   time.Duration
@@ -126,7 +126,7 @@ func (r *reconciler) add(steps []*StepRecord) {
 			case len(r.open) >= r.queue:
 				lost = append(lost, fmt.Errorf("agent: the bill of %s stays an upper bound: %d others wait for their receipt already: raise Reconcile.Queue", at.RequestID, len(r.open)))
 			default:
-				heap.Push(&r.open, &openBill{step: step.Step, at: at, next: now.Add(firstLook), wait: firstLook, giveUp: now.Add(r.patience)})
+				heap.Push(&r.open, &openBill{step: step, at: at, next: now.Add(firstLook), wait: firstLook, giveUp: now.Add(r.patience)})
 			}
 		}
 	}

@@ -76,6 +76,8 @@ type AttemptRecord struct {
 	Billed      string `json:"billed"` // yes, no, maybe
 	Class       string `json:"class,omitempty"`
 	Tokens      int64  `json:"tokens,omitempty"`
+	// ReservedTokens is the bound that was reserved before the request was sent.
+	ReservedTokens int64 `json:"reserved_tokens,omitempty"`
 	// CostNanoUSD is what the ledger holds for the attempt: tokens at the price
 	// ceiling, or the whole reservation when the usage is unknown, until a
 	// receipt says what was paid.

@@ -47,6 +47,8 @@ type run struct {
 	warned      map[string]bool
 	handed      int           // steps that were handed to the reconciler
 	transcripts [2]transcript // portable, and with the fields of the model's own
+	estimator   *budget.Estimator
+	counted     counted
 	allowance   allowance
 	leftNanoUSD int64
 	leftPercent int
@@ -72,7 +74,7 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 	if len(o.decisions) > 0 {
 		return nil, errors.New("agent: Approve and Deny belong to Resume: a new run has no calls to decide")
 	}
-	r := &run{a: a, ledger: a.ledger, client: a.client, inbox: make(map[string]Decision), blobs: a.cfg.Blobs, output: output, stream: o.stream, strictMoney: a.strictMoney || o.nanoUSD > 0}
+	r := &run{a: a, ledger: a.ledger, estimator: a.estimator, client: a.client, inbox: make(map[string]Decision), blobs: a.cfg.Blobs, output: output, stream: o.stream, strictMoney: a.strictMoney || o.nanoUSD > 0}
 	if r.blobs == nil {
 		r.blobs = &MemoryBlobs{}
 	}

@@ -19,8 +19,8 @@ const (
 	// Prompt.Template. About four times what English prompts come to.
 	EstimateStrict EstimateMode = "strict"
 	// EstimateIncremental takes what the market counted for the part of the prompt that it has seen in this run, times
-	// Spread, and the strict bound for the rest. It assumes, beside the above, that two suppliers of an instrument count
-	// the same text alike within Spread. It is the default.
+	// Spread and at least 128 tokens more, and the strict bound for the rest. It assumes, beside the above, that two
+	// suppliers of an instrument count the same request, with their templates, alike within that. It is the default.
 	EstimateIncremental EstimateMode = "incremental"
 	// EstimateCalibrated also takes the rest at the densest tokens-per-byte seen on the instrument within the last week,
 	// times 1.10, once there are enough samples. It assumes, beside the above, that no text is denser than the densest
@@ -40,6 +40,8 @@ const (
 	memoryDays    = 7
 	// leanest is the most bytes that a token is believed to stand for; a count below that is taken for a mistake.
 	leanest = 8
+	// apart is what the templates of two suppliers may differ by, however small the prompt.
+	apart = 128
 )
 
 // Estimator bounds what calls can use, in tokens, and learns by instrument from what they did use. It reads no clock and
@@ -125,7 +127,7 @@ func (e *Estimator) prompt(p Prompt, f learnedDay) int64 {
 		bound = min(bound, plus(text(bytes), template))
 	}
 	if p.Counted > 0 {
-		bound = min(bound, plus(plus(Cost(p.believed(), f.spread), text(max(p.NewBytes, 0))), template))
+		bound = min(bound, plus(max(Cost(p.believed(), f.spread), plus(p.believed(), apart)), text(max(p.NewBytes, 0))))
 	}
 	return bound
 }
@@ -193,7 +195,7 @@ func (e *Estimator) Observe(u Used, now time.Time) {
 	if strict := plus(max(p.Bytes, 0), max(p.Template, 0)); u.PromptTokens > strict && strict > 0 {
 		d.strict = max(d.strict, Cost(ratio(u.PromptTokens, strict), margin))
 	}
-	if rest := u.PromptTokens - p.NewBytes - p.Template; p.Counted > 0 && u.PromptTokens > e.prompt(p, f) {
+	if rest := u.PromptTokens - p.NewBytes; p.Counted > 0 && u.PromptTokens > e.prompt(p, f) {
 		d.spread = max(d.spread, Cost(ratio(rest, p.believed()), margin))
 	}
 	if u.CompletionTokens > u.MaxTokens && u.MaxTokens > 0 {

@@ -30,12 +30,14 @@ type AttemptSpan struct {
 
 // AttemptEnd is what a request came to.
 type AttemptEnd struct {
-	End          time.Time // zero = now
-	Status       int       // 0 = no answer
-	ErrorType    string    // "" = none
-	Billed       string    // yes, no, maybe
-	RequestID    string
-	RedirectHost string // where the answer came from, if elsewhere; recorded as host and port alone
+	End       time.Time // zero = now
+	Status    int       // 0 = no answer
+	ErrorType string    // "" = none
+	Billed    string    // yes, no, maybe
+	RequestID string
+	// ReservedTokens were set aside for the attempt, UsedTokens is what it came to; both 0 = unknown.
+	ReservedTokens, UsedTokens int64
+	RedirectHost               string // where the answer came from, if elsewhere; recorded as host and port alone
 }
 
 // Attempt opens the span of one request, a plain HTTP client span. With [Config].NoHTTPSpans there is no span and the
@@ -64,7 +66,7 @@ func (t *Tracing) Attempt(ctx context.Context, s AttemptStart) (context.Context,
 		}
 		attrs = addString(attrs, keyReservation, s.Reservation)
 		otel.SetAttributes(addString(attrs, keyInstrument, s.Instrument)...)
-	} else if !t.metrics.attempts.Enabled(ctx) {
+	} else if !t.metrics.attempts.Enabled(ctx) && !t.metrics.reservedRatio.Enabled(ctx) {
 		return ctx, nil
 	}
 	return ctx, &AttemptSpan{span: span{tracing: t, ctx: ctx, otel: otel, begun: begun}, instrument: s.Instrument}
@@ -110,4 +112,7 @@ func (a *AttemptSpan) End(e AttemptEnd) {
 	}
 	a.close(orNow(e.End), failed)
 	a.tracing.measureAttempt(a.ctx, a.instrument, failed)
+	if e.UsedTokens > 0 {
+		a.tracing.measureRatio(a.ctx, a.instrument, float64(e.ReservedTokens)/float64(e.UsedTokens))
+	}
 }

@@ -18,6 +18,7 @@ const (
 	eventRouted        = "gridloop.route.decision"
 	eventReserved      = "gridloop.budget.reserved"
 	eventSettled       = "gridloop.budget.settled"
+	eventOverrun       = "gridloop.budget.overrun"
 	eventReleased      = "gridloop.budget.released"
 	eventDenied        = "gridloop.budget.denied"
 	eventRetry         = "gridloop.retry.scheduled"
@@ -151,6 +152,13 @@ func (t *Tracing) BudgetSettled(ctx context.Context, h Hold) {
 	if t != nil && t.wanted(ctx, eventSettled, log.SeverityDebug) {
 		t.announce(ctx, eventSettled, log.SeverityDebug, time.Now(),
 			h.attributes(keySettled.Int64(h.SettledNanoUSD), keyOverrun.Bool(h.Overrun), keyUnconfirmed.Bool(h.Unconfirmed))...)
+	}
+}
+
+// BudgetOverrun records that a call used more than was reserved for it (WARN). The use is counted in full.
+func (t *Tracing) BudgetOverrun(ctx context.Context, h Hold) {
+	if t != nil && t.wanted(ctx, eventOverrun, log.SeverityWarn) {
+		t.announce(ctx, eventOverrun, log.SeverityWarn, time.Now(), h.attributes(keySettled.Int64(h.SettledNanoUSD))...)
 	}
 }
 

@@ -16,7 +16,7 @@ type metrics struct {
 	inputPerCall, outputPerCall                  metric.Int64Histogram
 	runDuration                                  metric.Float64Histogram
 	inferenceCalls, toolCalls, runSteps, runCost metric.Int64Histogram
-	toolDuration, topUpDuration                  metric.Float64Histogram
+	toolDuration, topUpDuration, reservedRatio   metric.Float64Histogram
 	routes, denials, attempts, loops             metric.Int64Counter
 	cost                                         metric.Int64UpDownCounter
 }
@@ -48,6 +48,11 @@ func newMetrics(m metric.Meter) metrics {
 			return noop.Float64Histogram{}
 		}
 		return h
+	}
+	ratio, err := m.Float64Histogram("gridloop.budget.reserved_ratio", metric.WithUnit("1"),
+		metric.WithDescription("Tokens reserved for an attempt, divided by tokens used."), metric.WithExplicitBucketBoundaries(0.5, 1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100))
+	if err != nil || ratio == nil {
+		ratio = noop.Float64Histogram{}
 	}
 	amounts := func(name, unit, what string, edges []float64) metric.Int64Histogram {
 		h, err := m.Int64Histogram(name, metric.WithUnit(unit), metric.WithDescription(what), metric.WithExplicitBucketBoundaries(edges...))
@@ -84,6 +89,7 @@ func newMetrics(m metric.Meter) metrics {
 		toolCalls:      amounts("gen_ai.invoke_agent.tool_calls", "{tool_call}", "Tool calls of one run.", counts),
 		toolDuration:   seconds("gen_ai.execute_tool.duration", "Duration of tool calls.", calls),
 		topUpDuration:  seconds("gridloop.topup.wait.duration", "Time waited for a balance to be bought.", []float64{0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120}),
+		reservedRatio:  ratio,
 		runSteps:       amounts("gridloop.run.steps", "{step}", "Steps of one run.", counts),
 		runCost:        amounts("gridloop.run.cost.nano_usd", "{nano_usd}", "Cost of one run.", quadrupling(100_000, 14)),
 		routes:         counter("gridloop.route.decisions", "{decision}", "Instruments chosen."),
@@ -124,6 +130,7 @@ const (
 	ofDenial
 	ofAttempt
 	ofLoop
+	ofRatio
 )
 
 // measure is a set in the two forms that instruments take, made once.
@@ -187,6 +194,8 @@ func (k measureKey) attributes() []attribute.KeyValue {
 	case ofAttempt:
 		add(keyInstrument, k.a)
 		add(keyErrorType, k.b)
+	case ofRatio:
+		add(keyInstrument, k.a)
 	case ofLoop:
 		add(keyDetector, k.a)
 	}
@@ -268,6 +277,12 @@ func (t *Tracing) measureDenial(ctx context.Context, instrument, scope string) {
 
 func (t *Tracing) measureAttempt(ctx context.Context, instrument, failed string) {
 	t.count(ctx, t.metrics.attempts, measureKey{kind: ofAttempt, a: instrument, b: failed})
+}
+
+func (t *Tracing) measureRatio(ctx context.Context, instrument string, ratio float64) {
+	if t.metrics.reservedRatio.Enabled(ctx) {
+		t.metrics.reservedRatio.Record(ctx, ratio, t.measure(measureKey{kind: ofRatio, a: instrument}).record...)
+	}
 }
 
 func (t *Tracing) measureLoop(ctx context.Context, detector string) {
