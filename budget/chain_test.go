@@ -20,11 +20,12 @@ func TestAnOlderAnswerDoesNotUndoANewerOne(t *testing.T) {
 }
 
 func TestTheClockOfAnAccountNeverRunsBackwards(t *testing.T) {
-	b := NewMemory().open("a")
+	m := NewMemory()
+	b := m.open("a")
 	defer b.mu.Unlock()
 	ahead := time.Now().Add(time.Hour).UnixNano()
 	b.last = ahead
-	if now := b.now(); now < ahead {
+	if now := b.now(m); now < ahead {
 		t.Fatalf("the clock went back by %v", time.Duration(ahead-now))
 	}
 }

@@ -10,5 +10,5 @@ type Sizes struct{ Rows, Idle, Tabs, Counts, Runs, Caps, Anchors, Closed, Freeze
 func SizesOf(m *Memory, account string) Sizes {
 	b := m.open(account)
 	defer b.mu.Unlock()
-	return Sizes{len(b.rows), b.idled.len(), len(b.tabs), len(b.counts), len(b.runs), len(b.caps), len(b.ones), len(b.closed), len(b.freezes), len(b.leases.items)}
+	return Sizes{b.used, b.idled.len(), b.tabs.used, len(b.counts), len(b.runs), len(b.caps), len(b.ones), len(b.closed), len(b.freezes), b.leases.open}
 }

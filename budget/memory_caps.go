@@ -12,8 +12,11 @@ import (
 type capBook struct {
 	record CapRecord
 	limit  int64
+	slot   slot // of its meter
 	window string
 	marks  []mark
+	length int64 // of a rolling window, else 0
+	width  int64 // of its buckets
 }
 
 // mark is a soft threshold.
@@ -40,7 +43,9 @@ const (
 
 func (c *capBook) set(r CapRecord) {
 	r.Soft = slices.Clone(r.Soft)
-	c.record, c.limit, c.window = r, r.Limit, r.Per.String()
+	c.record, c.limit, c.slot, c.window = r, r.Limit, slotOf(r.Meter), r.Per.String()
+	length, width := r.Per.Rolls()
+	c.length, c.width = int64(length), int64(width)
 	c.marks = c.marks[:0]
 	if r.Limit == None {
 		return
@@ -55,7 +60,7 @@ func (c *capBook) set(r CapRecord) {
 func (m *Memory) Define(_ context.Context, account, by string, caps []Cap) (int64, error) {
 	b := m.open(account)
 	defer b.mu.Unlock()
-	now := b.now()
+	now := b.now(m)
 	for _, c := range caps {
 		if anchor, ok := c.For.Anchor(); ok && anchor.Kind == ScopeRun && b.isClosed(anchor, now) {
 			return b.version, closedRun(anchor)
@@ -88,6 +93,11 @@ func (b *books) define(by string, c Cap, now int64) {
 		}
 	} else {
 		change.Old, private = book.limit, false
+		for _, c := range b.counts {
+			if c.book == book {
+				c.mark = 0 // what was to be crossed next may stand elsewhere
+			}
+		}
 	}
 	if anchored {
 		b.ones[anchor].version = b.version
@@ -154,7 +164,7 @@ func (m *Memory) Changes(_ context.Context, account string) ([]Change, error) {
 func (m *Memory) Freeze(_ context.Context, account string, f Freeze) error {
 	b := m.open(account)
 	defer b.mu.Unlock()
-	f.At = at(b.now())
+	f.At = at(b.now(m))
 	b.freezes[f.Scope] = f
 	b.note(Change{Version: b.version, At: f.At, By: f.By, What: "freeze", Scope: f.Scope, Reason: f.Reason, Until: f.Until})
 	return nil
@@ -164,7 +174,7 @@ func (m *Memory) Freeze(_ context.Context, account string, f Freeze) error {
 func (m *Memory) Unfreeze(_ context.Context, account string, scope Scope, by string) error {
 	b := m.open(account)
 	defer b.mu.Unlock()
-	now := at(b.now())
+	now := at(b.now(m))
 	if _, ok := b.freezes[scope]; ok {
 		delete(b.freezes, scope)
 		b.note(Change{Version: b.version, At: now, By: by, What: "unfreeze", Scope: scope})
@@ -176,7 +186,7 @@ func (m *Memory) Unfreeze(_ context.Context, account string, scope Scope, by str
 func (m *Memory) Freezes(_ context.Context, account string) ([]Freeze, error) {
 	b := m.open(account)
 	defer b.mu.Unlock()
-	now := at(b.now())
+	now := at(b.now(m))
 	var out []Freeze
 	for s, f := range b.freezes {
 		if f.over(now) {
@@ -195,15 +205,17 @@ func (f Freeze) over(now time.Time) bool { return !f.Until.IsZero() && !now.Befo
 func (m *Memory) Forget(_ context.Context, account string, run Scope) error {
 	b := m.open(account)
 	defer b.mu.Unlock()
-	now := b.now()
+	now := b.now(m)
 	if b.isClosed(run, now) {
 		return nil
 	}
 	if r := b.runs[run.Name]; r != nil {
-		if r.open > 0 {
-			return fmt.Errorf("budget: forget %s: %d of its reservations: %w", run, r.open, ErrStillOpen)
+		if n := r.open(); n > 0 {
+			return fmt.Errorf("budget: forget %s: %d of its reservations: %w", run, n, ErrStillOpen)
 		}
-		r.gone = true
+		for _, t := range r.tabs {
+			t.gone = true
+		}
 		delete(b.runs, run.Name)
 		for _, c := range r.counts {
 			b.dropCount(c)
@@ -225,25 +237,6 @@ func (m *Memory) Forget(_ context.Context, account string, run Scope) error {
 		b.closing.pop()
 	}
 	return nil
-}
-
-// dropCount takes a count out of the books: its window is over or its run was forgotten. Reservations of a forgotten run
-// may still point to it, so that what they count elsewhere can be corrected.
-func (b *books) dropCount(c *count) {
-	if c.dropped {
-		return
-	}
-	c.dropped = true
-	if c.pos >= 0 {
-		b.turns.remove(c.pos)
-	}
-	delete(b.counts, keyOf(&Link{Cap: c.book.record.Key, Scopes: c.scopes, Window: c.span}))
-	for _, s := range c.scopes {
-		if r := b.runs[s.Name]; s.Kind == ScopeRun && r != nil {
-			r.counts = slices.DeleteFunc(r.counts, func(x *count) bool { return x == c })
-			b.dropRun(r)
-		}
-	}
 }
 
 func (b *books) isClosed(run Scope, now int64) bool {

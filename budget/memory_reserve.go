@@ -14,22 +14,24 @@ const (
 	idleShare = 16
 	// sweepEach bounds the work that one Reserve does for others.
 	sweepEach = 8
-	maxSpare  = 1024
 )
 
 // Reserve implements [Store]. What makes the answer an error or stale comes first, so that a sweep's news is never lost.
 func (m *Memory) Reserve(_ context.Context, account string, op *ReserveOp, ans *Answer) error {
+	ans.Reset()
+	now, hash := m.clock.now(), m.hash(op.ID)
 	b := m.open(account)
 	defer b.mu.Unlock()
-	ans.Reset()
-	now := b.now()
+	return b.reserve(op, hash, b.tick(now), ans)
+}
+
+func (b *books) reserve(op *ReserveOp, hash uint32, now int64, ans *Answer) error {
 	ans.Now = at(now)
-	if r := b.rows[op.ID]; r != nil {
+	if r := b.byID(op.ID, hash); r != nil {
 		return b.again(r, op, now, ans)
 	}
-	key := b.keyOfTab(op.Scopes)
-	t := b.tab(op, key)
-	if ans.Stale = b.stale(op, t, now, ans.Now); ans.Stale != "" {
+	t := b.tab(op)
+	if ans.Stale = b.stale(op, t, now, ans); ans.Stale != "" {
 		return nil
 	}
 	if t == nil {
@@ -39,57 +41,57 @@ func (m *Memory) Reserve(_ context.Context, account string, op *ReserveOp, ans *
 			}
 		}
 	}
+	var swap *row
 	if op.Swap != "" {
-		switch r := b.rows[op.Swap]; {
-		case r == nil:
+		swap = b.byID(op.Swap, b.hash(op.Swap))
+		switch {
+		case swap == nil:
 			return fmt.Errorf("budget: swap of %q: %w", clip(op.Swap), ErrUnknownReservation)
-		case !r.idle:
-			return &StateError{Op: "swap", ID: op.Swap, State: r.state, Cause: ErrNotIdle}
+		case !swap.is(rowIdle):
+			return &StateError{Op: "swap", ID: op.Swap, State: rowStates[swap.state], Cause: ErrNotIdle}
 		}
 	}
 	if !op.DryRun {
 		b.sweep(now, sweepEach, ans)
 		b.compact(now)
+		if swap != nil { // it may be forgotten now, which frees nothing
+			swap = b.byID(op.Swap, b.hash(op.Swap))
+		}
+		if t != nil && !t.live() { // that may have taken its last reservation
+			t = nil
+		}
 	}
-	b.check(op, t, ans)
+	b.check(op, t, swap, now, ans)
 	if len(ans.Violations) > 0 || op.DryRun {
 		return nil
 	}
-	if t == nil || t.rows == 0 { // the sweep may have taken its last reservation
-		t = b.newTab(op, key)
+	if t == nil {
+		t = b.newTab(op)
 	}
-	b.admit(op, t, now, ans)
+	b.admit(op, t, swap, hash, now, ans)
 	return nil
 }
 
 // again answers an id that was reserved before.
 func (b *books) again(r *row, op *ReserveOp, now int64, ans *Answer) error {
-	if r.idle != op.Idle || r.swap != op.Swap || !r.bound.Equal(op.Amounts) || !slices.Equal(r.tab.scopes, op.Scopes) {
-		return &StateError{Op: "reserve", ID: r.id, State: r.state, Cause: ErrMismatch}
-	}
-	if r.state != StateOpen {
-		return &StateError{Op: "reserve", ID: r.id, State: r.state, Cause: ErrFinished}
-	}
-	if now >= r.expires {
-		return &StateError{Op: "reserve", ID: r.id, State: StateExpired, Cause: ErrFinished}
+	t := b.tabs.all[r.tab]
+	switch {
+	case r.is(rowIdle) != op.Idle || b.swap(r) != op.Swap || !b.bound(r).Equal(op.Amounts) || !slices.Equal(t.scopes, op.Scopes):
+		return &StateError{Op: "reserve", ID: op.ID, State: rowStates[r.state], Cause: ErrMismatch}
+	case r.state != rowOpen:
+		return &StateError{Op: "reserve", ID: op.ID, State: rowStates[r.state], Cause: ErrFinished}
+	case now >= r.expires:
+		return &StateError{Op: "reserve", ID: op.ID, State: StateExpired, Cause: ErrFinished}
 	}
 	ans.Duplicate = true
-	r.answer(ans)
+	b.answer(r, t, now, ans)
 	return nil
 }
 
 // stale says what the ledger has to learn before its request can be booked.
-func (b *books) stale(op *ReserveOp, t *tab, now int64, clock time.Time) Stale {
-	if op.Version < b.version { // of what changed since, not everything concerns everybody
-		need := b.shared
-		for _, s := range op.Scopes {
-			if a := b.ones[s]; a != nil {
-				need = max(need, a.version)
-			}
-		}
-		if op.Version < need {
-			return StaleCaps
-		}
+func (b *books) stale(op *ReserveOp, t *tab, now int64, ans *Answer) Stale {
+	if op.Version < b.version && op.Version < b.needed(op.Scopes, t) {
+		return StaleCaps
 	}
 	if t != nil {
 		if !t.present(now) {
@@ -101,32 +103,62 @@ func (b *books) stale(op *ReserveOp, t *tab, now int64, clock time.Time) Stale {
 		if b.caps[op.Links[i].Cap] == nil {
 			return StaleCaps
 		}
-		if !op.Links[i].Window.Contains(clock) {
+		if !op.Links[i].Window.Contains(ans.Now) {
 			return StaleWindow
 		}
 	}
 	return ""
 }
 
+// needed is the least version of the caps that a request for the scopes must know: not every change concerns everybody.
+func (b *books) needed(scopes []Scope, t *tab) int64 {
+	if t != nil && t.known == b.version {
+		return t.need
+	}
+	need := b.shared
+	for _, s := range scopes {
+		if a := b.ones[s]; a != nil {
+			need = max(need, a.version)
+		}
+	}
+	if t != nil {
+		t.known, t.need = b.version, need
+	}
+	return need
+}
+
 // check reports every freeze and every count that refuses.
-func (b *books) check(op *ReserveOp, t *tab, ans *Answer) {
-	swap := b.rows[op.Swap]
-	if swap != nil && swap.state == StateOpen {
-		swap.free(true)
-		defer swap.free(false)
+func (b *books) check(op *ReserveOp, t *tab, swap *row, now int64, ans *Answer) {
+	if swap != nil && swap.state == rowOpen {
+		b.free(swap, true)
+		defer b.free(swap, false)
 	}
 	if len(b.freezes) > 0 {
 		b.frozen(op, ans)
 	}
+	if t != nil && t.plain && !op.DryRun {
+		asked := quantitiesOf(&op.Amounts)
+		fits := true
+		for _, c := range t.counts {
+			book, n := c.book, asked[c.book.slot&3]
+			fits = fits && (n == 0 || book.limit == None || n <= book.limit-plus(c.settled, c.held)+c.freed)
+		}
+		if fits && len(ans.Violations) == 0 {
+			return
+		}
+	}
 	for i := range op.Links {
 		c := b.seen(op, t, i)
-		if asked := op.Amounts.Get(c.book.record.Meter); asked > 0 && c.bounded() && asked > c.room() {
+		c.roll(now)
+		if asked := op.Amounts.Get(c.shape.Meter); asked > 0 && c.bounded() && asked > c.room() {
 			ans.Violations = append(ans.Violations, c.violation(asked))
 		}
 	}
 	if len(ans.Violations) > 0 || op.DryRun {
 		for i := range op.Links {
-			ans.Left = append(ans.Left, b.seen(op, t, i).state())
+			var s CapState
+			b.seen(op, t, i).show(&s)
+			ans.Left = append(ans.Left, s)
 		}
 	}
 }
@@ -140,7 +172,7 @@ func (b *books) seen(op *ReserveOp, t *tab, i int) *count {
 	if c := b.counts[keyOf(l)]; c != nil {
 		return c
 	}
-	return &count{book: b.caps[l.Cap], scopes: slices.Clone(l.Scopes), scope: foremost(l.Scopes), span: l.Window}
+	return newCount(l, b.caps[l.Cap])
 }
 
 // frozen reports every freeze.
@@ -157,107 +189,67 @@ func (b *books) frozen(op *ReserveOp, ans *Answer) {
 	}
 }
 
-func (c *count) violation(asked int64) Violation {
-	v := Violation{Cap: c.book.record.Key, Scope: c.scope, Meter: c.book.record.Meter, Window: c.book.window, ResetAt: c.span.End,
-		Kind: KindSpent, Limit: c.book.limit, Settled: c.settled, Held: c.held - c.freed, Requested: asked}
-	switch {
-	case asked > c.book.limit:
-		v.Kind = KindTooBig
-	case plus(c.settled, asked) <= c.book.limit:
-		v.Kind = KindHeld
-	}
-	return v
-}
-
 // free marks what a swapped reservation holds as free, or takes the mark off.
-func (r *row) free(on bool) {
-	for _, c := range r.tab.counts {
+func (b *books) free(r *row, on bool) {
+	bound := b.bound(r)
+	for _, c := range b.tabs.all[r.tab].counts {
 		c.freed = 0
 		if on {
-			c.freed = r.bound.Get(c.book.record.Meter)
+			c.freed = bound.Get(c.shape.Meter)
 		}
 	}
 }
 
 // admit books a request that was checked.
-func (b *books) admit(op *ReserveOp, t *tab, now int64, ans *Answer) {
-	if swap := b.rows[op.Swap]; swap != nil && swap.state == StateOpen {
-		b.move(swap, StateReleased, Amounts{}, ans)
+func (b *books) admit(op *ReserveOp, t *tab, swap *row, hash uint32, now int64, ans *Answer) {
+	if swap != nil && swap.state == rowOpen {
+		b.move(swap, rowReleased, &Amounts{}, now, ans)
 	}
-	r := b.newRow()
-	r.id, r.tab, r.bound, r.idle, r.swap, r.state = op.ID, t, op.Amounts.clone(), op.Idle, op.Swap, StateOpen
+	r := b.add(op.ID, hash)
+	r.tab, r.state, r.actual = t.no, rowOpen, quantities{}
 	r.admitted, r.expires = now, now+int64(op.Lease)
-	for _, c := range t.counts {
-		c.held = plus(c.held, r.bound.Get(c.book.record.Meter))
+	if op.Idle {
+		r.flags |= rowIdle
 	}
-	for _, run := range t.runs {
-		run.open++
+	if op.Swap != "" {
+		b.odd(r).swap = op.Swap
+	}
+	b.setBound(r, &op.Amounts)
+	for _, c := range t.counts {
+		c.held = plus(c.held, c.of(&r.bound, op.Amounts.Custom))
 	}
 	t.rows++
-	b.rows[r.id] = r
-	b.leases.push(r)
-	r.answer(ans)
-}
-
-func (b *books) newRow() *row {
-	if n := len(b.spare); n > 0 {
-		r := b.spare[n-1]
-		b.spare = b.spare[:n-1]
-		return r
-	}
-	return &row{}
+	t.open++
+	b.leases.open++
+	b.letRun(r)
+	b.answer(r, t, now, ans)
 }
 
 // sweep ends reservations whose lease is over: charged, never released, because nobody knows whether they were sent.
 func (b *books) sweep(now int64, most int, ans *Answer) {
-	for ; most > 0 && len(b.leases.items) > 0 && b.leases.items[0].expires <= now; most-- {
-		r := b.leases.items[0]
-		ans.Expired = append(ans.Expired, r.id)
-		if r.idle || b.releases {
-			b.move(r, StateReleased, Amounts{}, ans)
+	for most > 0 && len(b.leases.items) > 0 && b.leases.items[0].at <= now {
+		x := b.leases.pop()
+		if !b.stands(x) {
+			continue
+		}
+		r := b.row(x.row)
+		ans.Expired = append(ans.Expired, b.id(r))
+		if r.is(rowIdle) || b.releases {
+			b.move(r, rowReleased, &Amounts{}, now, ans)
 		} else {
-			b.move(r, StateExpired, r.bound, ans)
+			bound := b.bound(r)
+			b.move(r, rowExpired, &bound, now, ans)
 		}
-	}
-}
-
-// compact forgets what nobody will ask for any more, a little at a time.
-func (b *books) compact(now int64) {
-	b.thin(&b.idled, now, b.keep/idleShare)
-	b.thin(&b.ended, now, b.keep)
-	for n := 0; n < sweepEach && len(b.turns.items) > 0 && b.turns.items[0].end <= now; n++ {
-		c := b.turns.items[0]
-		b.turns.remove(0)
-		c.over = true
-		if c.tabs == 0 {
-			b.dropCount(c)
-		}
-	}
-}
-
-// thin forgets reservations that have ended, the oldest first: those whose time is over, and those that are too many.
-func (b *books) thin(q *queue[*row], now int64, most int) {
-	for n := 0; n < sweepEach && q.len() > 0; n++ {
-		r := q.first()
-		if r.keepUntil > now && q.len() <= most {
-			return
-		}
-		q.pop()
-		delete(b.rows, r.id)
-		b.leave(r.tab)
-		*r = row{}
-		if len(b.spare) < maxSpare {
-			b.spare = append(b.spare, r)
-		}
+		most--
 	}
 }
 
 // Sweep implements [Store].
 func (m *Memory) Sweep(_ context.Context, account string, most int, ans *Answer) error {
+	ans.Reset()
 	b := m.open(account)
 	defer b.mu.Unlock()
-	ans.Reset()
-	now := b.now()
+	now := b.now(m)
 	ans.Now = at(now)
 	b.sweep(now, most, ans)
 	b.compact(now)

@@ -10,157 +10,193 @@ import (
 //
 // The invariant of a count is settled + held <= limit + overrun. Only admission, which checks the limit, may use up
 // headroom. Everything else that raises settled + held is overrun: what exceeds the bound, and what no longer fits when a
-// correction takes back a refund that others have spent meanwhile.
-func (b *books) move(r *row, to State, actual Amounts, ans *Answer) {
-	wasOpen := r.state == StateOpen
-	for i, c := range r.tab.counts {
-		meter := c.book.record.Meter
-		bound, before, after := r.bound.Get(meter), r.actual.Get(meter), actual.Get(meter)
+// correction takes back a refund that others have spent meanwhile. A rolling count moves in the bucket of the admission; if
+// that has left, only what is held is given up.
+func (b *books) move(r *row, to rowState, actual *Amounts, now int64, ans *Answer) {
+	t := b.tabs.all[r.tab]
+	q := quantitiesOf(actual)
+	if t.plain && r.state == rowOpen && !r.is(rowOdd) && !to.unconfirmed() && len(actual.Custom) == 0 && q.within(&r.bound) {
+		for _, c := range t.counts { // as nearly all are; what follows the loop says the same of all of them
+			i := c.book.slot & 3
+			c.held = minus(c.held, r.bound[i])
+			if n := q[i]; n > 0 {
+				if c.settled = plus(c.settled, n); c.settled >= c.mark {
+					c.cross(ans)
+				}
+			}
+		}
+		r.state, r.actual = to, q
+		b.end(r, t)
+		return
+	}
+	var boundCustom, beforeCustom map[Meter]int64
+	if o := b.rest(r); o != nil {
+		boundCustom, beforeCustom = o.bound, o.actual
+	}
+	wasOpen := r.state == rowOpen
+	for i, c := range t.counts {
+		bound, before, after := c.of(&r.bound, boundCustom), c.of(&r.actual, beforeCustom), c.of(&q, actual.Custom)
+		c.roll(now)
 		change := after - before
 		if wasOpen {
 			c.held = minus(c.held, bound)
 			change = after - bound
 		}
-		if r.state.Unconfirmed() {
-			c.unconfirmed = minus(c.unconfirmed, before)
+		if c.left(r.admitted, now) {
+			continue
+		}
+		var unsureBefore, unsureAfter int64
+		if r.state.unconfirmed() {
+			unsureBefore = before
+		}
+		if to.unconfirmed() {
+			unsureAfter = after
 		}
 		c.settled = plus(minus(c.settled, before), after)
-		if to.Unconfirmed() {
-			c.unconfirmed = plus(c.unconfirmed, after)
-		}
+		c.unconfirmed = plus(minus(c.unconfirmed, unsureBefore), unsureAfter)
+		overBefore := b.overrun(r, i)
+		overAfter := overBefore
 		if change > 0 {
 			above := max(after-bound, 0) - max(before-bound, 0)
 			unfit := max(plus(c.settled, c.held)-plus(c.book.limit, c.overrun), 0)
 			more := min(change, max(above, unfit))
-			if more > 0 {
-				over := r.overruns()
-				over[i], c.overrun = plus(over[i], more), plus(c.overrun, more)
-			}
-		} else if r.rest != nil && r.rest.over != nil {
-			over := r.rest.over
-			less := min(-change, over[i])
-			over[i], c.overrun = over[i]-less, minus(c.overrun, less)
+			overAfter, c.overrun = plus(overBefore, more), plus(c.overrun, more)
+		} else {
+			less := min(-change, overBefore)
+			overAfter, c.overrun = overBefore-less, minus(c.overrun, less)
 		}
-		if after > before {
+		if overAfter != overBefore {
+			b.setOverrun(r, i, len(t.counts), overAfter)
+		}
+		if c.rolling != nil {
+			c.change(r.admitted, bucket{0, before, unsureBefore, overBefore}, bucket{0, after, unsureAfter, overAfter})
+		}
+		if after > before && c.settled >= c.mark {
 			c.cross(ans)
 		}
 	}
-	r.state, r.actual = to, actual
+	r.state = to
+	b.setActual(r, actual)
 	if wasOpen {
-		b.end(r)
+		b.end(r, t)
 	}
 }
 
-// overruns are what the reservation itself has added to the overrun of each count.
-func (r *row) overruns() []int64 {
-	odd := r.odd()
-	if odd.over == nil {
-		odd.over = make([]int64, len(r.tab.counts))
-	}
-	return odd.over
+func (q *quantities) within(bound *quantities) bool {
+	return q[0] <= bound[0] && q[1] <= bound[1] && q[2] <= bound[2] && q[3] <= bound[3]
 }
 
-// end takes a reservation from the open ones to the ended ones.
-func (b *books) end(r *row) {
-	b.leases.remove(r.pos)
-	for _, run := range r.tab.runs {
-		run.open--
+// overrun is what the reservation itself has added to the overrun of its i-th count.
+func (b *rows) overrun(r *row, i int) int64 {
+	if o := b.rest(r); o != nil && o.over != nil {
+		return o.over[i]
 	}
-	r.keepUntil = max(r.expires, r.tab.last) + int64(dedup)
-	if r.idle {
-		b.idled.push(r)
-	} else {
-		b.ended.push(r)
-	}
+	return 0
 }
 
-// cross announces thresholds that settled spending has reached, once each.
-func (c *count) cross(ans *Answer) {
-	for _, m := range c.book.marks {
-		if c.settled < m.at {
-			return
-		}
-		word, bit := m.percent/64, uint64(1)<<(m.percent%64)
-		if c.fired[word]&bit == 0 {
-			c.fired[word] |= bit
-			ans.Crossed = append(ans.Crossed, Crossing{Cap: c.book.record.Key, Scope: c.scope, Meter: c.book.record.Meter,
-				Percent: m.percent, Settled: c.settled, Limit: c.book.limit, Reset: c.span.End})
-		}
+func (b *rows) setOverrun(r *row, i, of int, v int64) {
+	o := b.odd(r)
+	if o.over == nil {
+		o.over = make([]int64, of)
 	}
+	o.over[i] = v
 }
 
 // answer says where the reservation and its counts stand.
-func (r *row) answer(ans *Answer) {
-	ans.State, ans.Late, ans.Expires = r.state, r.late, at(r.expires)
-	ans.Reserved, ans.Actual = r.bound.clone(), r.actual.clone()
-	ans.Over = r.actual.above(r.bound)
-	for _, c := range r.tab.counts {
-		ans.Left = append(ans.Left, c.state())
+func (b *books) answer(r *row, t *tab, now int64, ans *Answer) {
+	ans.State, ans.Late, ans.Expires = rowStates[r.state], r.is(rowLate), at(r.expires)
+	ans.Reserved, ans.Actual = b.bound(r), b.actual(r)
+	ans.Over = Amounts{}
+	if r.is(rowOdd) || !r.actual.within(&r.bound) {
+		ans.Over = ans.Actual.above(ans.Reserved)
+	}
+	if n := len(t.counts); cap(ans.Left) >= n {
+		ans.Left = ans.Left[:n]
+	} else {
+		ans.Left = make([]CapState, n)
+	}
+	for i, c := range t.counts {
+		c.roll(now)
+		c.show(&ans.Left[i])
 	}
 }
 
-// act runs one operation on a reservation; the operation answers an error, or what has changed is in the row.
-func (m *Memory) act(account, op, id string, ans *Answer, f func(b *books, r *row, now int64) error) error {
-	b := m.open(account)
-	defer b.mu.Unlock()
+// begin locks the books and finds a reservation; without one it answers what is wrong.
+func (m *Memory) begin(account, op, id string, ans *Answer) (*books, *row, int64, error) {
 	ans.Reset()
-	now := b.now()
+	now, hash := m.clock.now(), m.hash(id)
+	b := m.open(account)
+	now = b.tick(now)
 	ans.Now = at(now)
-	r := b.rows[id]
+	r := b.byID(id, hash)
 	if r == nil {
-		return fmt.Errorf("budget: %s of %q: %w", op, clip(id), ErrUnknownReservation)
+		return b, nil, now, fmt.Errorf("budget: %s of %q: %w", op, clip(id), ErrUnknownReservation)
 	}
-	if err := f(b, r, now); err != nil {
-		if own, ok := err.(*StateError); ok {
-			own.Op, own.ID, own.State = op, id, r.state
-		}
-		return err
-	}
-	r.answer(ans)
+	return b, r, now, nil
+}
+
+func (b *books) done(r *row, now int64, ans *Answer) error {
+	b.answer(r, b.tabs.all[r.tab], now, ans)
 	return nil
+}
+
+func (r *row) refuse(op, id string, cause error) error {
+	return &StateError{Op: op, ID: id, State: rowStates[r.state], Cause: cause}
+}
+
+func (r *row) set(f rowFlags, on bool) {
+	r.flags &^= f
+	if on {
+		r.flags |= f
+	}
 }
 
 // Settle implements [Store].
 func (m *Memory) Settle(_ context.Context, account, id string, actual Amounts, ans *Answer) error {
-	return m.act(account, "settle", id, ans, func(b *books, r *row, now int64) error {
-		switch {
-		case r.idle:
-			return &StateError{Cause: ErrNotIdle}
-		case r.said && !r.usage().Equal(actual):
-			return &StateError{Cause: ErrMismatch}
-		case r.said:
-			ans.Duplicate = true
-			return nil
-		case r.state == StateVoided:
-			return &StateError{Cause: ErrFinished}
-		}
-		late := r.state != StateOpen || now >= r.expires
-		r.said, r.late, actual = true, late, actual.clone()
-		if r.corrected() { // a receipt knows better than usage that comes after it
-			r.rest.usage = actual
+	b, r, now, err := m.begin(account, "settle", id, ans)
+	defer b.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case r.is(rowIdle):
+		return r.refuse("settle", id, ErrNotIdle)
+	case r.is(rowSaid) && !b.usage(r).Equal(actual):
+		return r.refuse("settle", id, ErrMismatch)
+	case r.is(rowSaid):
+		ans.Duplicate = true
+	case r.state == rowVoided:
+		return r.refuse("settle", id, ErrFinished)
+	default:
+		r.set(rowLate, r.state != rowOpen || now >= r.expires)
+		r.set(rowSaid, true)
+		if b.corrected(r) { // a receipt knows better than usage that comes after it
+			b.rest(r).usage = actual.clone()
 		} else {
-			b.move(r, StateSettled, actual, ans)
+			b.move(r, rowSettled, &actual, now, ans)
 		}
-		return nil
-	})
+	}
+	return b.done(r, now, ans)
 }
 
 // Charge implements [Store].
 func (m *Memory) Charge(_ context.Context, account, id string, ans *Answer) error {
-	return m.act(account, "charge", id, ans, func(b *books, r *row, now int64) error {
-		switch {
-		case r.idle:
-			return &StateError{Cause: ErrNotIdle}
-		case r.state == StateVoided:
-			return &StateError{Cause: ErrFinished}
-		case r.state != StateOpen:
-			ans.Duplicate = true
-			return nil
-		}
-		r.late = now >= r.expires
-		b.move(r, StateCharged, r.bound, ans)
-		return nil
-	})
+	b, r, now, err := m.begin(account, "charge", id, ans)
+	defer b.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case r.is(rowIdle):
+		return r.refuse("charge", id, ErrNotIdle)
+	case r.state == rowVoided:
+		return r.refuse("charge", id, ErrFinished)
+	case r.state != rowOpen:
+		ans.Duplicate = true
+	default:
+		r.set(rowLate, now >= r.expires)
+		bound := b.bound(r)
+		b.move(r, rowCharged, &bound, now, ans)
+	}
+	return b.done(r, now, ans)
 }
 
 // Void implements [Store].
@@ -168,80 +204,79 @@ func (m *Memory) Void(_ context.Context, account, id string, proof Proof, ans *A
 	if err := proof.Validate(); err != nil {
 		return err
 	}
-	return m.act(account, "void", id, ans, func(b *books, r *row, now int64) error {
-		switch {
-		case r.state == StateVoided || r.state == StateReleased:
-			ans.Duplicate = true
-			return nil
-		case r.state == StateSettled:
-			return &StateError{Cause: ErrFinished}
-		}
-		r.late = r.state != StateOpen || now >= r.expires
-		b.move(r, StateVoided, Amounts{}, ans)
-		return nil
-	})
+	b, r, now, err := m.begin(account, "void", id, ans)
+	defer b.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case r.state == rowVoided || r.state == rowReleased:
+		ans.Duplicate = true
+	case r.state == rowSettled:
+		return r.refuse("void", id, ErrFinished)
+	default:
+		r.set(rowLate, r.state != rowOpen || now >= r.expires)
+		b.move(r, rowVoided, &Amounts{}, now, ans)
+	}
+	return b.done(r, now, ans)
 }
 
 // Release implements [Store].
 func (m *Memory) Release(_ context.Context, account, id string, ans *Answer) error {
-	return m.act(account, "release", id, ans, func(b *books, r *row, now int64) error {
-		switch {
-		case !r.idle:
-			return &StateError{Cause: ErrNotIdle}
-		case r.state != StateOpen:
-			ans.Duplicate = true
-			return nil
-		}
-		r.late = now >= r.expires
-		b.move(r, StateReleased, Amounts{}, ans)
-		return nil
-	})
+	b, r, now, err := m.begin(account, "release", id, ans)
+	defer b.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case !r.is(rowIdle):
+		return r.refuse("release", id, ErrNotIdle)
+	case r.state != rowOpen:
+		ans.Duplicate = true
+	default:
+		r.set(rowLate, now >= r.expires)
+		b.move(r, rowReleased, &Amounts{}, now, ans)
+	}
+	return b.done(r, now, ans)
 }
 
 // Renew implements [Store].
 func (m *Memory) Renew(_ context.Context, account, id string, lease time.Duration, ans *Answer) error {
-	return m.act(account, "renew", id, ans, func(b *books, r *row, now int64) error {
-		if r.state != StateOpen || now >= r.expires {
-			return &StateError{Cause: ErrFinished}
-		}
-		r.expires = now + int64(lease)
-		b.leases.fix(r.pos)
-		return nil
-	})
+	b, r, now, err := m.begin(account, "renew", id, ans)
+	defer b.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case r.state != rowOpen || now >= r.expires:
+		return r.refuse("renew", id, ErrFinished)
+	}
+	r.expires = now + int64(lease)
+	b.letRun(r)
+	return b.done(r, now, ans)
 }
 
 // TrueUp implements [Store].
 func (m *Memory) TrueUp(_ context.Context, account, id string, actual Amounts, source string, ans *Answer) error {
-	return m.act(account, "true-up", id, ans, func(b *books, r *row, now int64) error {
-		if r.state == StateOpen {
-			return &StateError{Cause: ErrStillOpen}
-		}
-		odd := r.odd()
-		for _, c := range odd.corrections {
-			if c.source == source {
-				if !c.actual.Equal(actual) {
-					return &StateError{Cause: ErrMismatch}
-				}
-				ans.Duplicate = true
-				return nil
-			}
-		}
-		if r.said && len(odd.corrections) == 0 {
-			odd.usage = r.actual
-		}
-		actual = actual.clone()
-		odd.corrections = append(odd.corrections, correction{source, actual})
-		b.move(r, StateSettled, actual, ans)
-		return nil
-	})
-}
-
-func (r *row) corrected() bool { return r.rest != nil && len(r.rest.corrections) > 0 }
-
-// usage is what was reported, of a reservation for which usage was.
-func (r *row) usage() Amounts {
-	if r.corrected() {
-		return r.rest.usage
+	b, r, now, err := m.begin(account, "true-up", id, ans)
+	defer b.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case r.state == rowOpen:
+		return r.refuse("true-up", id, ErrStillOpen)
 	}
-	return r.actual
+	odd := b.odd(r)
+	for _, c := range odd.corrections {
+		if c.source == source {
+			if !c.actual.Equal(actual) {
+				return r.refuse("true-up", id, ErrMismatch)
+			}
+			ans.Duplicate = true
+			return b.done(r, now, ans)
+		}
+	}
+	if r.is(rowSaid) && len(odd.corrections) == 0 {
+		odd.usage = b.actual(r)
+	}
+	odd.corrections = append(odd.corrections, correction{source, actual.clone()})
+	b.move(r, rowSettled, &actual, now, ans)
+	return b.done(r, now, ans)
 }

@@ -120,6 +120,8 @@ type ReserveOp struct {
 	Links []Link
 	// DryRun asks for the answer only.
 	DryRun bool
+
+	memo *memo // of Scopes and Links, if the same are asked for again and again
 }
 
 // Stale says what the ledger must look up again before it repeats a Reserve.
@@ -145,15 +147,16 @@ type Answer struct {
 	Actual   Amounts
 	Over     Amounts // what Actual has above Reserved, per meter
 	Expires  time.Time
-	Left     []CapState
-	Crossed  []Crossing
-	Expired  []string // reservations whose lease was found to be over
+	// Left belongs to the answer like the rest, but is to be read only: what never changes in a state is not written
+	// again when the answer is used again.
+	Left    []CapState
+	Crossed []Crossing
+	Expired []string // reservations whose lease was found to be over
 }
 
 // Reset empties the answer and keeps its memory.
 func (a *Answer) Reset() {
 	clear(a.Violations)
-	clear(a.Left)
 	clear(a.Crossed)
 	clear(a.Expired)
 	*a = Answer{Violations: a.Violations[:0], Left: a.Left[:0], Crossed: a.Crossed[:0], Expired: a.Expired[:0]}

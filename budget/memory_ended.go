@@ -1,0 +1,55 @@
+package budget
+
+// ended are rows that have ended, the oldest first, until they are forgotten.
+type ended struct {
+	queue[uint32]
+	until int64 // when the first is forgotten, 0 if that was not reckoned yet
+}
+
+// end takes a reservation from the open ones to the ended ones.
+func (b *books) end(r *row, t *tab) {
+	b.leases.open--
+	t.open--
+	if r.is(rowIdle) {
+		b.idled.push(r.no)
+	} else {
+		b.ended.push(r.no)
+	}
+}
+
+// keptUntil is when an ended reservation may be forgotten: its lease and its windows are long over.
+func (b *books) keptUntil(r *row) int64 {
+	t := b.tabs.all[r.tab]
+	until := max(r.expires, t.last)
+	if t.longest > 0 {
+		until = max(until, r.admitted+t.longest)
+	}
+	return until + int64(dedup)
+}
+
+// compact forgets what nobody will ask for any more, a little at a time.
+func (b *books) compact(now int64) {
+	b.thin(&b.idled, now, b.keep/idleShare)
+	b.thin(&b.ended, now, b.keep)
+	b.turn(now)
+}
+
+// thin forgets reservations that have ended, the oldest first: those whose time is over, and those that are too many.
+func (b *books) thin(q *ended, now int64, most int) {
+	for n := 0; n < sweepEach && q.len() > 0; n++ {
+		if q.len() <= most {
+			if q.until == 0 {
+				q.until = b.keptUntil(b.row(q.first()))
+			}
+			if q.until > now {
+				return
+			}
+		}
+		r := b.row(q.first())
+		q.pop()
+		q.until = 0
+		t := b.tabs.all[r.tab]
+		b.remove(r)
+		b.leave(t)
+	}
+}

@@ -1,0 +1,301 @@
+package budget
+
+import (
+	"iter"
+	"maps"
+)
+
+// row is one reservation. A store keeps many, so a row has no pointers (the garbage collector never looks at it), what rows
+// have in common is in their tab, and what few of them have in rest.
+type row struct {
+	id       [inlineID]byte
+	hash     uint32 // of the id
+	no       uint32 // where the row is
+	life     uint32 // how often the place was used before: tells a lease of now from one of then
+	tab      uint32
+	length   uint16 // of the id
+	state    rowState
+	flags    rowFlags
+	bound    quantities
+	actual   quantities
+	admitted int64
+	expires  int64
+}
+
+// inlineID is how long an id may be to be kept in the row. Those that agents make are shorter; a longer one is a string of
+// its own.
+const inlineID = 44
+
+type rowState uint8
+
+const (
+	rowFree rowState = iota
+	rowOpen
+	rowSettled
+	rowCharged
+	rowExpired
+	rowVoided
+	rowReleased
+)
+
+var rowStates = [...]State{rowOpen: StateOpen, rowSettled: StateSettled, rowCharged: StateCharged, rowExpired: StateExpired,
+	rowVoided: StateVoided, rowReleased: StateReleased}
+
+func (s rowState) unconfirmed() bool { return s == rowCharged || s == rowExpired }
+
+type rowFlags uint8
+
+const (
+	rowIdle rowFlags = 1 << iota
+	rowLate
+	rowSaid // usage was reported
+	rowOdd  // there is a rest
+	rowLong // the id is too long for the row
+)
+
+func (r *row) is(f rowFlags) bool { return r.flags&f != 0 }
+
+// quantities are amounts of the meters that everybody has.
+type quantities [4]int64
+
+// slot is where quantities have a meter; customSlot for those that only rest has.
+type slot uint8
+
+const customSlot slot = 4
+
+func slotOf(m Meter) slot {
+	switch m {
+	case MeterMoney:
+		return 0
+	case MeterTokens:
+		return 1
+	case MeterRequests:
+		return 2
+	case MeterToolCalls:
+		return 3
+	}
+	return customSlot
+}
+
+func quantitiesOf(a *Amounts) quantities {
+	return quantities{a.NanoUSD, a.Tokens, a.Requests, a.ToolCalls}
+}
+
+// rest is what a reservation has when it did not go as most do.
+type rest struct {
+	swap          string
+	bound, actual map[Meter]int64 // of custom meters
+	usage         Amounts         // as it was reported, if a correction has replaced it
+	over          []int64         // what it added to the overrun of each count
+	corrections   []correction
+}
+
+type correction struct {
+	source string
+	actual Amounts
+}
+
+// rows are the reservations of an account: slabs of rows, which never move, and the way from an id to its row.
+type rows struct {
+	slabs [][]row
+	free  []uint32
+	used  int
+	slots []uint64 // an open-addressing table: the id's hash in the upper half, the row's number + 1 in the lower
+	rests map[uint32]*rest
+	long  map[uint32]string
+}
+
+const slabRows = 256
+
+func newRows() rows {
+	return rows{slots: make([]uint64, 64), rests: map[uint32]*rest{}, long: map[uint32]string{}}
+}
+
+func (b *rows) row(no uint32) *row { return &b.slabs[no/slabRows][no%slabRows] }
+
+// byID is the row of an id, nil if there is none.
+func (b *rows) byID(id string, hash uint32) *row {
+	mask := uint32(len(b.slots) - 1)
+	for i := hash & mask; b.slots[i] != 0; i = (i + 1) & mask {
+		if s := b.slots[i]; uint32(s>>32) == hash {
+			if r := b.row(uint32(s) - 1); b.has(r, id) {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+func (b *rows) has(r *row, id string) bool {
+	if int(r.length) != len(id) {
+		return false
+	}
+	if r.is(rowLong) {
+		return b.long[r.no] == id
+	}
+	return string(r.id[:r.length]) == id
+}
+
+func (b *rows) id(r *row) string {
+	if r.is(rowLong) {
+		return b.long[r.no]
+	}
+	return string(r.id[:r.length])
+}
+
+// add makes a row for an id that has none.
+func (b *rows) add(id string, hash uint32) *row {
+	if len(b.free) == 0 {
+		b.slabs = append(b.slabs, make([]row, slabRows))
+		for i := len(b.slabs)*slabRows - 1; i >= (len(b.slabs)-1)*slabRows; i-- {
+			b.free = append(b.free, uint32(i))
+		}
+	}
+	no := b.free[len(b.free)-1]
+	b.free = b.free[:len(b.free)-1]
+	r := b.row(no)
+	r.no, r.hash, r.length, r.flags = no, hash, uint16(len(id)), 0
+	if len(id) <= inlineID {
+		copy(r.id[:], id)
+	} else {
+		r.flags = rowLong
+		b.long[no] = id
+	}
+	if b.used++; 2*b.used > len(b.slots) {
+		b.grow()
+	}
+	b.enter(hash, no)
+	return r
+}
+
+func (b *rows) enter(hash, no uint32) {
+	mask := uint32(len(b.slots) - 1)
+	i := hash & mask
+	for b.slots[i] != 0 {
+		i = (i + 1) & mask
+	}
+	b.slots[i] = uint64(hash)<<32 | uint64(no+1)
+}
+
+func (b *rows) grow() {
+	old := b.slots
+	b.slots = make([]uint64, 2*len(old))
+	for _, s := range old {
+		if s != 0 {
+			b.enter(uint32(s>>32), uint32(s)-1)
+		}
+	}
+}
+
+// remove forgets a row. What stood behind it in the table closes up, so that no search ends too early.
+func (b *rows) remove(r *row) {
+	mask := uint32(len(b.slots) - 1)
+	i := r.hash & mask
+	for uint32(b.slots[i]) != r.no+1 {
+		i = (i + 1) & mask
+	}
+	for j := i; ; {
+		j = (j + 1) & mask
+		s := b.slots[j]
+		if s == 0 {
+			break
+		}
+		if home := uint32(s>>32) & mask; (j-home)&mask >= (j-i)&mask {
+			b.slots[i], i = s, j
+		}
+	}
+	b.slots[i] = 0
+	if r.is(rowOdd) {
+		delete(b.rests, r.no)
+	}
+	if r.is(rowLong) {
+		delete(b.long, r.no)
+	}
+	r.state = rowFree
+	r.life++
+	b.free = append(b.free, r.no)
+	b.used--
+}
+
+func (b *rows) odd(r *row) *rest {
+	if !r.is(rowOdd) {
+		r.flags |= rowOdd
+		b.rests[r.no] = &rest{}
+	}
+	return b.rests[r.no]
+}
+
+// rest is nil for most.
+func (b *rows) rest(r *row) *rest {
+	if !r.is(rowOdd) {
+		return nil
+	}
+	return b.rests[r.no]
+}
+
+func (q *quantities) amounts(custom map[Meter]int64) Amounts {
+	return Amounts{NanoUSD: q[0], Tokens: q[1], Requests: q[2], ToolCalls: q[3], Custom: maps.Clone(custom)}
+}
+
+func (b *rows) bound(r *row) Amounts {
+	if o := b.rest(r); o != nil {
+		return r.bound.amounts(o.bound)
+	}
+	return r.bound.amounts(nil)
+}
+
+func (b *rows) actual(r *row) Amounts {
+	if o := b.rest(r); o != nil {
+		return r.actual.amounts(o.actual)
+	}
+	return r.actual.amounts(nil)
+}
+
+func (b *rows) setBound(r *row, a *Amounts) {
+	r.bound = quantitiesOf(a)
+	if len(a.Custom) > 0 {
+		b.odd(r).bound = maps.Clone(a.Custom)
+	}
+}
+
+func (b *rows) setActual(r *row, a *Amounts) {
+	r.actual = quantitiesOf(a)
+	if len(a.Custom) > 0 {
+		b.odd(r).actual = maps.Clone(a.Custom)
+	} else if o := b.rest(r); o != nil {
+		o.actual = nil
+	}
+}
+
+func (b *rows) swap(r *row) string {
+	if o := b.rest(r); o != nil {
+		return o.swap
+	}
+	return ""
+}
+
+func (b *rows) corrected(r *row) bool {
+	o := b.rest(r)
+	return o != nil && len(o.corrections) > 0
+}
+
+// usage is what was reported, of a reservation for which usage was.
+func (b *rows) usage(r *row) Amounts {
+	if b.corrected(r) {
+		return b.rest(r).usage
+	}
+	return b.actual(r)
+}
+
+// kept are all rows, the open ones and the ended ones.
+func (b *rows) kept() iter.Seq[*row] {
+	return func(yield func(*row) bool) {
+		for _, slab := range b.slabs {
+			for i := range slab {
+				if r := &slab[i]; r.state != rowFree && !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
