@@ -15,8 +15,8 @@ import (
 //	                    ^-----------------------------+
 //
 // Probing, one call at a time asks: the first in line, with its real request. When the
-// market admits it, the others follow one, two, four, eight ... at a time, for the new
-// tokens may serve only some of them.
+// market admits it, the others follow two, four, eight ... at a time, for the new tokens
+// may serve only some of them: see release.
 //
 // A gate owns no goroutine and no timer. It is a state and a line; the first in line
 // is told when to look again, and whoever changes something wakes the one it concerns.
@@ -51,8 +51,7 @@ type gate struct {
 	typical time.Duration
 	bought  time.Time // when Config.OnDry last said that it had bought
 
-	window, out int       // released at most, and now, without having been admitted
-	quiet       time.Time // when that last moved
+	release release
 
 	// tickets were given to callers that do not wait, since the last probe; they come
 	// back until ticketsEnd.
@@ -70,8 +69,8 @@ const (
 
 // pass is the right to send one request through a gate that is not open.
 type pass struct {
-	episode uint64
-	used    bool
+	episode, stage uint64
+	used           bool
 }
 
 // turn brings the gate to a state. Opening keeps the episode, so that the last of a
@@ -102,7 +101,7 @@ func (g *gate) resume(step int, now time.Time) {
 	g.since = now
 	g.trust(now)
 	g.turn(gateProbing)
-	g.out, g.window = 0, 0
+	g.release.end()
 }
 
 // trust forgets doubts whether a top-up comes.
@@ -126,6 +125,7 @@ func (g *gate) dry(p *pass, episode uint64, found finding, hint time.Duration, n
 		g.resume(0, now)
 		g.schedule(now, hint)
 	case g.state == gateReleasing && current:
+		g.release.dry(g.episode)
 		// Some tokens came: resume at half the delay, not at the start.
 		half := 0
 		for half+1 < len(delays) && delays[half+1] <= g.delay/2 {
@@ -166,6 +166,7 @@ func (g *gate) admit(p *pass, now time.Time) {
 	}
 	g.retire(p)
 	if p.episode != g.episode {
+		g.release.straggler(p.episode)
 		return
 	}
 	switch g.state {
@@ -173,10 +174,9 @@ func (g *gate) admit(p *pass, now time.Time) {
 		g.account.clear(g, now)
 		g.flow(now)
 	case gateReleasing:
-		g.window = max(g.window, min(g.window+1, g.account.retry.ReleaseMax))
-		g.quiet = now
+		g.release.admitted(p, now)
 	}
-	g.release(now)
+	g.letGo(now)
 }
 
 // flow begins to release.
@@ -184,7 +184,7 @@ func (g *gate) flow(now time.Time) {
 	g.typical = now.Sub(g.since)
 	g.bought = time.Time{}
 	g.turn(gateReleasing)
-	g.window, g.out, g.quiet = 2, 0, now
+	g.release.begin(g.account.retry.ReleaseMax, now)
 }
 
 // nothing takes back a pass whose request learnt nothing about the balance. sent tells
@@ -196,13 +196,16 @@ func (g *gate) nothing(p *pass, sent bool, now time.Time) {
 	prober := p == g.prober
 	slow := p == g.account.prober
 	g.retire(p)
-	if prober && sent {
+	switch {
+	case prober && sent:
 		g.schedule(now, 0)
+	case !sent && p.episode == g.episode:
+		g.release.unsent(p)
 	}
 	if slow && !sent {
 		g.account.next = now
 	}
-	g.release(now)
+	g.letGo(now)
 	g.account.rouse(g)
 }
 
@@ -218,30 +221,30 @@ func (g *gate) retire(p *pass) {
 	case p == g.prober:
 		g.prober = nil
 	case p.episode == g.episode && g.state == gateReleasing:
-		g.out--
+		g.release.back(p)
 	}
 }
 
-// release lets out as many as may go, and opens the gate behind the last.
-func (g *gate) release(now time.Time) {
+// letGo releases as many as may go, and opens the gate behind the last.
+func (g *gate) letGo(now time.Time) {
 	if g.state != gateReleasing {
 		return
 	}
-	for g.out < g.window && g.line.n > 0 {
+	g.release.next()
+	for g.line.n > 0 && g.release.room() > 0 {
 		w := g.line.pop()
-		w.pass = g.hand()
-		g.quiet = now
+		w.pass = g.hand(now)
 		w.rouse()
 	}
-	if g.line.n == 0 && g.out == 0 && (g.window > g.tickets || !now.Before(g.ticketsEnd)) {
+	if g.line.n == 0 && g.release.out == 0 && (g.release.window > g.tickets || !now.Before(g.ticketsEnd)) {
 		g.tickets = 0
+		g.release.forget()
 		g.turn(gateOpen)
 	}
 }
 
-func (g *gate) hand() *pass {
-	g.out++
-	return &pass{episode: g.episode}
+func (g *gate) hand(now time.Time) *pass {
+	return &pass{episode: g.episode, stage: g.release.hand(now)}
 }
 
 // ask says what the first of those who want to pass may do now: go, or look again at a
@@ -262,16 +265,14 @@ func (g *gate) ask(now time.Time) (*pass, time.Time) {
 		g.prober = nil
 		g.flow(now)
 		silent.episode = g.episode
-		g.out++
 	}
 	if g.state == gateReleasing {
-		until := g.quiet.Add(patience)
-		if g.out >= g.window && !now.Before(until) {
-			g.window += g.out
+		until := g.release.quiet.Add(patience)
+		if g.release.room() <= 0 && !now.Before(until) {
+			g.release.silence()
 		}
-		if g.out < g.window {
-			g.quiet = now
-			return g.hand(), time.Time{}
+		if g.release.room() > 0 {
+			return g.hand(now), time.Time{}
 		}
 		return nil, until
 	}
@@ -313,7 +314,7 @@ func (g *gate) look(w *waiter, end, now time.Time) (p *pass, until time.Time, ov
 	switch {
 	case p != nil:
 		g.line.pop()
-		g.release(now)
+		g.letGo(now)
 		if h := g.line.head(); h != nil {
 			h.rouse() // to watch over this one
 		}
@@ -343,7 +344,7 @@ func (g *gate) leave(w *waiter, now time.Time) {
 		return
 	}
 	g.line.leave(w)
-	g.release(now)
+	g.letGo(now)
 	g.account.rouse(g)
 }
 

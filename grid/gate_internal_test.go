@@ -117,13 +117,13 @@ func TestSilentProberDoesNotHoldUpTheLine(t *testing.T) {
 	}
 	h.now = h.now.Add(h.retry.Patience)
 	q, _ := g.ask(h.now)
-	if q == nil || g.state != gateReleasing || g.out != 2 {
-		t.Fatalf("state %v, %d out", g.state, g.out)
+	if q == nil || g.state != gateReleasing || g.release.out != 1 {
+		t.Fatalf("state %v, %d out", g.state, g.release.out)
 	}
 	g.admit(p, h.now)
 	g.admit(q, h.now)
-	if g.state != gateOpen || g.out != 0 || g.word.Load()&1 != 0 {
-		t.Errorf("state %v, %d out", g.state, g.out)
+	if g.state != gateOpen || g.release.out != 0 || g.word.Load()&1 != 0 {
+		t.Errorf("state %v, %d out", g.state, g.release.out)
 	}
 }
 
@@ -192,10 +192,10 @@ func randomLife(t *testing.T, seed uint64) {
 			if g.state == gateProbing && probers > 1 {
 				t.Fatalf("seed %d: gate %s has %d probers", seed, g.instrument, probers)
 			}
-			if g.out < 0 || g.state == gateOpen && (g.line.n > 0 || g.word.Load()&1 != 0) {
-				t.Fatalf("seed %d: gate %s: state %v, %d out, %d in line", seed, g.instrument, g.state, g.out, g.line.n)
+			if g.release.out < 0 || g.state == gateOpen && (g.line.n > 0 || g.word.Load()&1 != 0) {
+				t.Fatalf("seed %d: gate %s: state %v, %d out, %d in line", seed, g.instrument, g.state, g.release.out, g.line.n)
 			}
-			if g.state == gateReleasing && g.out < g.window && g.line.n > 0 {
+			if g.state == gateReleasing && g.release.room() > 0 && g.line.n > 0 {
 				t.Fatalf("seed %d: gate %s lets wait who may go", seed, g.instrument)
 			}
 		}
@@ -338,8 +338,8 @@ func randomLife(t *testing.T, seed uint64) {
 		}
 	}
 	for _, g := range gates {
-		if g.state != gateOpen || g.line.n != 0 || g.prober != nil || g.out != 0 || len(g.line.tenants) != 0 || g.line.first != nil {
-			t.Fatalf("seed %d: gate %s ends in state %v with %d in line, %d out", seed, g.instrument, g.state, g.line.n, g.out)
+		if g.state != gateOpen || g.line.n != 0 || g.prober != nil || g.release.out != 0 || len(g.line.tenants) != 0 || g.line.first != nil {
+			t.Fatalf("seed %d: gate %s ends in state %v with %d in line, %d out", seed, g.instrument, g.state, g.line.n, g.release.out)
 		}
 	}
 }
