@@ -39,15 +39,15 @@ func (s *Store) answer(m *memory, op string, u *unpacked, ans *budget.Answer) er
 	if expires := u.int(); ans.State != "" {
 		ans.Expires, ans.Over = fromMicros(expires), above(ans.Actual, ans.Reserved)
 	}
-	if ans.Left, err = s.states(m, u, ans.Left); err != nil {
+	if ans.Left, err = s.states(m, u, ans.Now.UnixMicro(), ans.Left); err != nil {
 		return err
 	}
-	for n := u.array(); n >= 4; n -= 4 {
+	for n := u.array(); n >= 5; n -= 5 {
 		key, err := s.keys.read(u.text())
 		if err != nil {
 			return err
 		}
-		ans.Crossed = append(ans.Crossed, budget.Crossing{Cap: key.cap, Scope: key.scope, Meter: key.meter, Percent: int(u.int()), Settled: u.int(), Limit: limit(u.int()), Reset: key.span.End})
+		ans.Crossed = append(ans.Crossed, budget.Crossing{Cap: key.cap, Scope: key.scope, Meter: key.meter, Percent: int(u.int()), Settled: u.int(), Limit: limit(u.int()), Reset: key.reset(u.int())})
 	}
 	for range u.array() {
 		ans.Expired = append(ans.Expired, u.text())
@@ -59,13 +59,13 @@ func (s *Store) answer(m *memory, op string, u *unpacked, ans *budget.Answer) er
 		}
 		ans.Violations = append(ans.Violations, budget.Violation{Scope: f.Scope, Kind: budget.KindFrozen, ResetAt: f.Until, Reason: f.Reason})
 	}
-	for n := u.array(); n >= 6; n -= 6 {
+	for n := u.array(); n >= 7; n -= 7 {
 		key, err := s.keys.read(u.text())
 		if err != nil {
 			return err
 		}
-		ans.Violations = append(ans.Violations, budget.Violation{Cap: key.cap, Scope: key.scope, Meter: key.meter, Window: key.window, ResetAt: key.span.End,
-			Kind: budget.Kind(u.text()), Limit: u.int(), Settled: u.int(), Held: u.int(), Requested: u.int()})
+		ans.Violations = append(ans.Violations, budget.Violation{Cap: key.cap, Scope: key.scope, Meter: key.meter, Window: key.window,
+			Kind: budget.Kind(u.text()), Limit: u.int(), Settled: u.int(), Held: u.int(), Requested: u.int(), ResetAt: key.reset(u.int())})
 	}
 	for i := range u.array() { // what a swap would free is left to it
 		if l, free := &ans.Left[min(i, len(ans.Left)-1)], u.int(); l.Limit != budget.None {
@@ -117,21 +117,25 @@ func limit(n int64) int64 {
 	return n
 }
 
-// states reads where counts stand, and remembers it.
-func (s *Store) states(m *memory, u *unpacked, out []budget.CapState) ([]budget.CapState, error) {
-	for n := u.array(); n >= 6; n -= 6 {
+// states reads where counts stand at now, and remembers it.
+func (s *Store) states(m *memory, u *unpacked, now int64, out []budget.CapState) ([]budget.CapState, error) {
+	for n := u.array(); n >= 7; n -= 7 {
 		name := u.text()
 		key, err := s.keys.read(name)
 		if err != nil {
 			return out, err
 		}
-		c := budget.CapState{Cap: key.cap, Scope: key.scope, Scopes: key.scopes, Meter: key.meter, Window: key.window, Start: key.span.Start, Reset: key.span.End,
-			Settled: u.int(), Held: u.int(), Unconfirmed: u.int(), Overrun: u.int(), Limit: limit(u.int()), Left: budget.None}
+		c := budget.CapState{Cap: key.cap, Scope: key.scope, Scopes: key.scopes, Meter: key.meter, Window: key.window, Start: key.span.Start,
+			Settled: u.int(), Held: u.int(), Unconfirmed: u.int(), Overrun: u.int(), Limit: limit(u.int()), Reset: key.reset(u.int()), Left: budget.None}
 		if c.Limit != budget.None {
 			c.Left = max(c.Limit-c.Settled-c.Held, 0)
 		}
 		out = append(out, c)
-		m.count(name, sums{settled: c.Settled, unconfirmed: c.Unconfirmed, overrun: c.Overrun, ends: micros(nano(key.span.End))})
+		seen := sums{settled: c.Settled, unconfirmed: c.Unconfirmed, overrun: c.Overrun, ends: micros(nano(key.span.End))}
+		if key.rolls > 0 {
+			seen.at, seen.ends = now, now+key.rolls
+		}
+		m.count(name, seen)
 	}
 	return out, nil
 }

@@ -13,12 +13,13 @@ local call, encode, decode = redis.call, cmsgpack.pack, cmsgpack.unpack
 local max, min, ceil = math.max, math.min, math.ceil
 local match, sub, find = string.match, string.sub, string.find
 
-local SCHEMA, KNOWN, SEEN, FRESH, INSPECT, CREATE, KEEP, RELEASES, DEDUP, LEARN, LEASE = unpack(decode(ARGV[1]))
+local SCHEMA, KNOWN, SEEN, FRESH, INSPECT, CREATE, KEEP, RELEASES, DEDUP, LEARN, LEASE, AHEAD = unpack(decode(ARGV[1]))
 
 -- Of a reservation.
 local STATE, IDLE, LATE, SAID, ADMITTED, EXPIRES, KEPT, SWAP, SCOPES, BOUND, ACTUAL, USAGE, LINKS, CORRECTIONS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
--- Of a count; announced thresholds follow. OVER is 1 when its window has ended and 2 when its run was forgotten.
-local SETTLED, HELD, UNCONFIRMED, OVERRUN, LINKED, OVER = 1, 2, 3, 4, 5, 6
+-- Of a count; announced thresholds follow. OVER is 1 when its window has ended and 2 when its run was forgotten. Only a
+-- rolling count has BUCKETS: start, settled, unconfirmed and overrun of each, the oldest first, none without spending.
+local SETTLED, HELD, UNCONFIRMED, OVERRUN, LINKED, OVER, BUCKETS = 1, 2, 3, 4, 5, 6, 7
 
 if INSPECT == 1 then
 	local policy = match(call('INFO', 'memory'), 'maxmemory_policy:([%w-]+)')
@@ -29,10 +30,11 @@ local found = call('HMGET', META, 'schema', 'epoch', 'seq', 'clock', 'version', 
 local epoch, seq, clock = found[2], tonumber(found[3] or 0), tonumber(found[4] or 0)
 local version, shared, learning, from, floor = tonumber(found[5] or 0), tonumber(found[6] or 0), tonumber(found[7] or 0), found[8], tonumber(found[9] or 0)
 local time = call('TIME')
-local now = max(time[1] * 1000000 + time[2], clock)
+local now = max(time[1] * 1000000 + time[2] + AHEAD, clock)
 local wrote = false
 
-if found[1] and found[1] ~= tostring(SCHEMA) then return {encode({'schema', tonumber(found[1]) or -1})} end
+local schema = tonumber(found[1] or 1) or -1
+if schema < 1 or schema > SCHEMA then return {encode({'schema', schema})} end
 local missing = not found[1]
 local forgot = KNOWN ~= '' and (missing or epoch ~= KNOWN or seq < SEEN)
 if forgot and LEARN == 0 then return {encode({'forgot'})} end
@@ -40,7 +42,7 @@ if missing and CREATE == 0 and KNOWN == '' then return {encode({'missing'})} end
 if missing then
 	-- Versions of caps begin with the time, so that none of an earlier life is taken for one of this.
 	epoch, version, shared, floor, wrote = FRESH, now, now, now, true
-	call('HSET', META, 'schema', SCHEMA, 'floor', floor)
+	call('HSET', META, 'schema', schema, 'floor', floor)
 end
 if forgot then
 	if epoch == KNOWN then epoch = FRESH end -- the same books, but older than what was answered before
@@ -117,13 +119,14 @@ local function writeSets()
 	leases, ended, open = {}, {}, {}
 end
 
--- A count's key has lines: meter, cap, scopes, start and end of its window.
+-- A count's key has lines: meter, cap, scopes, start and end of its window, or 0 and how a rolling one rolls.
 local keys = {}
 local function parts(key)
 	local p = keys[key]
 	if not p then
-		local meter, cap, ends = match(key, '^([^\n]*)\n([^\n]*)\n.*\n(%d+)$')
-		p = {meter = meter, cap = cap, ends = ceil(tonumber(ends) / 1000)}
+		local meter, cap, ends = match(key, '^([^\n]*)\n([^\n]*)\n.*\n([^\n]+)$')
+		local length, width = match(ends, '^rolling (%d+)/(%d+)$')
+		p = {meter = meter, cap = cap, ends = ceil((tonumber(ends) or 0) / 1000), length = tonumber(length), width = tonumber(width)}
 		keys[key] = p
 	end
 	return p
@@ -140,6 +143,15 @@ local function amounts(text)
 	return t
 end
 
+local function limitOf(key)
+	local cap = caps[parts(key).cap]
+	return cap and cap.limit
+end
+
+local function newCount(key, over)
+	return {0, 0, 0, 0, 0, over, parts(key).width and {} or nil}
+end
+
 -- linked is the count of a reservation's link.
 local function linked(key)
 	local c = counts[key]
@@ -147,7 +159,62 @@ local function linked(key)
 		dirtyCounts[key] = true
 		return c
 	end
-	return {0, 0, 0, 0, 0, 1}
+	return newCount(key, 1)
+end
+
+-- Of a rolling count: where the bucket begins that an instant lies in, when one leaves, and how the sums follow.
+local function bucketOf(p, at) return at - math.fmod(at, p.width) end
+local function leaves(p, start) return start + p.width + p.length end
+local function sumUp(c)
+	local b = c[BUCKETS]
+	c[SETTLED], c[UNCONFIRMED], c[OVERRUN] = 0, 0, 0
+	for i = 1, #b, 4 do
+		c[SETTLED], c[UNCONFIRMED], c[OVERRUN] = plus(c[SETTLED], b[i + 1]), plus(c[UNCONFIRMED], b[i + 2]), plus(c[OVERRUN], b[i + 3])
+	end
+end
+
+-- roll takes out what has left the window, and arms thresholds again that the rest does not reach.
+local function roll(key, c)
+	local p = parts(key)
+	local b = p.width and c[BUCKETS]
+	if not b or not b[1] or leaves(p, b[1]) > now then return false end
+	local kept = {}
+	for i = 1, #b do
+		if leaves(p, b[i - (i - 1) % 4]) > now then kept[#kept + 1] = b[i] end
+	end
+	c[BUCKETS] = kept
+	sumUp(c)
+	for _, mark in ipairs(caps[p.cap] or {}) do
+		for i = #c, BUCKETS + 1, -1 do
+			if c[i] == mark[1] and c[SETTLED] < mark[2] then table.remove(c, i) end
+		end
+	end
+	return true
+end
+
+-- turn rolls a count of the books.
+local function turn(key)
+	local c = counts[key]
+	if c and roll(key, c) then dirtyCounts[key], wrote = true, true end
+	return c
+end
+
+-- reset is when a rolling count has less, 0 for never and for other windows.
+local function reset(key, c)
+	local p, b = parts(key), c[BUCKETS]
+	return p.width and b and b[1] and leaves(p, b[1]) or 0
+end
+
+-- fits is when a request that was refused as spent fits, if what is held stays, unless that alone is in the way.
+local function fits(key, c, asked, freed)
+	local p, room, left = parts(key), limitOf(key) - asked, c[SETTLED]
+	local held, b = c[HELD] - freed, p.width and c[BUCKETS] or {}
+	if held <= room then room = room - held end
+	for i = 1, #b, 4 do
+		left = minus(left, b[i + 1])
+		if left <= room then return leaves(p, b[i]) end
+	end
+	return 0
 end
 
 local function loadLinks(links, step)
@@ -169,11 +236,6 @@ local function row(id)
 	return r
 end
 
-local function limitOf(key)
-	local cap = caps[parts(key).cap]
-	return cap and cap.limit
-end
-
 local function cross(key, c, ans)
 	for _, mark in ipairs(caps[parts(key).cap] or {}) do
 		if c[SETTLED] < mark[2] then return end
@@ -182,7 +244,7 @@ local function cross(key, c, ans)
 		if not fired then
 			c[#c + 1] = mark[1]
 			local out = ans.crossed
-			out[#out + 1], out[#out + 2], out[#out + 3], out[#out + 4] = key, mark[1], c[SETTLED], limitOf(key)
+			out[#out + 1], out[#out + 2], out[#out + 3], out[#out + 4], out[#out + 5] = key, mark[1], c[SETTLED], limitOf(key), reset(key, c)
 		end
 	end
 end
@@ -203,25 +265,41 @@ local function move(id, r, to, actual, ans)
 		local key = links[i]
 		local c, p, limit = linked(key), parts(key), limitOf(key)
 		local bound, before, after = bounds[p.meter] or 0, befores[p.meter] or 0, afters[p.meter] or 0
-		local change = after - before
+		local ends, change, over = p.width and leaves(p, bucketOf(p, r[ADMITTED])) or p.ends, after - before, links[i + 1]
+		roll(key, c)
 		if isOpen then
 			c[HELD] = minus(c[HELD], bound)
 			change = after - bound
 		end
-		if wasUnconfirmed then c[UNCONFIRMED] = minus(c[UNCONFIRMED], before) end
-		c[SETTLED] = plus(minus(c[SETTLED], before), after)
-		if isUnconfirmed then c[UNCONFIRMED] = plus(c[UNCONFIRMED], after) end
-		if change > 0 then
-			local above = max(after - bound, 0) - max(before - bound, 0)
-			local unfit = limit and max(plus(c[SETTLED], c[HELD]) - plus(limit, c[OVERRUN]), 0) or 0
-			local more = min(change, max(above, unfit))
-			links[i + 1], c[OVERRUN] = plus(links[i + 1], more), plus(c[OVERRUN], more)
-		else
-			local less = min(-change, links[i + 1])
-			links[i + 1], c[OVERRUN] = links[i + 1] - less, minus(c[OVERRUN], less)
+		keep = max(keep, ends)
+		if not p.width or now < ends then -- else its bucket has left, and its spending with it
+			local unsure, isUnsure = wasUnconfirmed and before or 0, isUnconfirmed and after or 0
+			c[SETTLED] = plus(minus(c[SETTLED], before), after)
+			c[UNCONFIRMED] = plus(minus(c[UNCONFIRMED], unsure), isUnsure)
+			if change > 0 then
+				local above = max(after - bound, 0) - max(before - bound, 0)
+				local unfit = limit and max(plus(c[SETTLED], c[HELD]) - plus(limit, c[OVERRUN]), 0) or 0
+				local more = min(change, max(above, unfit))
+				links[i + 1], c[OVERRUN] = plus(over, more), plus(c[OVERRUN], more)
+			else
+				local less = min(-change, over)
+				links[i + 1], c[OVERRUN] = over - less, minus(c[OVERRUN], less)
+			end
+			if p.width then
+				local b, start, k = c[BUCKETS], bucketOf(p, r[ADMITTED]), 1
+				while b[k] and b[k] < start do k = k + 4 end
+				if b[k] ~= start then
+					for j, v in ipairs({start, 0, 0, 0}) do table.insert(b, k + j - 1, v) end
+				end
+				b[k + 1] = plus(minus(b[k + 1], before), after)
+				b[k + 2] = plus(minus(b[k + 2], unsure), isUnsure)
+				b[k + 3] = plus(minus(b[k + 3], over), links[i + 1])
+				if b[k + 1] == 0 then
+					for _ = 1, 4 do table.remove(b, k) end
+				end
+			end
+			if after > before then cross(key, c, ans) end
 		end
-		if after > before then cross(key, c, ans) end
-		keep = max(keep, p.ends)
 	end
 	r[STATE], r[ACTUAL] = to, actual
 	if isOpen then
@@ -233,8 +311,8 @@ local function move(id, r, to, actual, ans)
 end
 
 local function state(out, key)
-	local c, n = counts[key] or {0, 0, 0, 0}, #out
-	out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5], out[n + 6] = key, c[SETTLED], c[HELD], c[UNCONFIRMED], c[OVERRUN], limitOf(key) or -1
+	local c, n = turn(key) or {0, 0, 0, 0}, #out
+	out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5], out[n + 6], out[n + 7] = key, c[SETTLED], c[HELD], c[UNCONFIRMED], c[OVERRUN], limitOf(key) or -1, reset(key, c)
 end
 
 local function answer(r, ans)
@@ -293,7 +371,9 @@ local function compact(most)
 				local c = counts[key]
 				if c then
 					c[LINKED], dirtyCounts[key] = c[LINKED] - 1, true
-					if c[OVER] > 0 and c[LINKED] <= 0 then drop(key) end
+					roll(key, c)
+					local empty = parts(key).width and c[HELD] == 0 and not c[BUCKETS][1]
+					if c[LINKED] <= 0 and (c[OVER] > 0 or empty) then drop(key) end
 				end
 			end
 		end
@@ -335,7 +415,7 @@ local function book(id, idle, swap, scopes, bound, links, lease)
 	for i = 1, #links, 3 do
 		local key, c = links[i], counts[links[i]]
 		if not c then
-			c = {0, 0, 0, 0, 0, 0}
+			c = newCount(key, 0)
 			counts[key] = c
 			if links[i + 2] > 0 then call('ZADD', TURNS, links[i + 2], key) end
 			runsOf(key, function(run) call('ZADD', RUNS, 0, run .. '\ncount\n' .. key) end)
@@ -415,7 +495,7 @@ ops.reserve = function(a, ans)
 	local asked = amounts(bound)
 	for i = 1, #links, 3 do
 		local key = links[i]
-		local limit, c, n, freed = limitOf(key), counts[key] or {0, 0}, asked[parts(key).meter] or 0, free[key] or 0
+		local limit, c, n, freed = limitOf(key), turn(key) or {0, 0}, asked[parts(key).meter] or 0, free[key] or 0
 		if n > 0 and limit and n > limit - plus(c[SETTLED], c[HELD]) + freed then
 			local kind = 'spent'
 			if n > limit then
@@ -424,13 +504,14 @@ ops.reserve = function(a, ans)
 				kind = 'held'
 			end
 			local v = ans.refused
-			v[#v + 1], v[#v + 2], v[#v + 3], v[#v + 4], v[#v + 5], v[#v + 6] = key, kind, limit, c[SETTLED], c[HELD] - freed, n
+			local ends = kind == 'spent' and fits(key, c, n, freed) or 0
+			v[#v + 1], v[#v + 2], v[#v + 3], v[#v + 4], v[#v + 5], v[#v + 6], v[#v + 7] = key, kind, limit, c[SETTLED], c[HELD] - freed, n, ends
 		end
 	end
 	if #ans.frozen > 0 or #ans.refused > 0 or dry == 1 then
 		for i = 1, #links, 3 do state(ans.left, links[i]) end
 		if given and given[STATE] == 'open' then -- what a swap would free is left to it
-			for i = 1, #ans.left, 6 do ans.free[#ans.free + 1] = free[ans.left[i]] or 0 end
+			for i = 1, #ans.left, 7 do ans.free[#ans.free + 1] = free[ans.left[i]] or 0 end
 		end
 		return
 	end
@@ -537,7 +618,11 @@ ops.snapshot = function(a, ans)
 	for _, key in ipairs(a[2]) do
 		if caps[parts(key).cap] then
 			local c = counts[key]
-			if c and c[OVER] == 2 then counts[key] = false end
+			if c then -- a copy: looking changes nothing
+				local seen = {unpack(c)}
+				roll(key, seen)
+				counts[key] = c[OVER] ~= 2 and seen
+			end
 			state(ans.left, key)
 			counts[key] = c
 		end
@@ -563,6 +648,10 @@ local function define(c)
 	local have = caps[id]
 	if have and have.text == text then return end
 	touch(id)
+	if schema < SCHEMA and match(id, ' rolling [^ ]+$') then -- from now on the books have buckets
+		schema = SCHEMA
+		call('HSET', META, 'schema', schema)
+	end
 	call('ZREM', GONE, id)
 	call('HSET', CAPS, id, text)
 	call('HSET', RECORDS, id, string.format('%.0f\n%.0f\n%s', version, now, record))
@@ -702,6 +791,34 @@ ops.scan = function(a)
 	return {'ok', now, out, got[1]}
 end
 
+-- atLeast makes a rolling count stand, for as long as what was seen then may count, as high as it was seen: nobody knows
+-- from which buckets that came, so it is taken for new.
+local function atLeast(key, c, seen)
+	local p, b = parts(key), c[BUCKETS]
+	local start = bucketOf(p, min(seen[6], now))
+	if leaves(p, start) <= now then return end
+	local k = 1
+	while b[k] and b[k] < start do k = k + 4 end
+	if b[k] ~= start then
+		for j, v in ipairs({start, 0, 0, 0}) do table.insert(b, k + j - 1, v) end
+	end
+	local total, raised = {0, 0, 0}, {0, 0, 0} -- of the buckets from i on, before and after
+	for i = #b - 3, 1, -4 do
+		for j = 1, 3 do
+			total[j] = plus(total[j], b[i + j])
+			local want = i > k and total[j] or max(total[j], seen[j + 1])
+			b[i + j], raised[j] = want - raised[j], want
+		end
+		b[i + 2], b[i + 3] = min(b[i + 2], b[i + 1]), min(b[i + 3], b[i + 1])
+	end
+	for i = #b - 3, 1, -4 do
+		if b[i + 1] == 0 then
+			for _ = 1, 4 do table.remove(b, i) end
+		end
+	end
+	sumUp(c)
+end
+
 -- declare gives books that forgot what a process still knows: caps, counts at least this high, reservations it has open.
 ops.declare = function(a)
 	local _, defined, counted, held = unpack(a)
@@ -715,14 +832,18 @@ ops.declare = function(a)
 		local key = c[1]
 		loadLinks({key}, 1)
 		if c[5] == 0 or now < c[5] + DEDUP then
-			local have = counts[key]
+			local have = turn(key)
 			if not have then
-				have = {0, 0, 0, 0, 0, 0}
+				have = newCount(key, 0)
 				counts[key] = have
 				if c[5] > 0 then call('ZADD', TURNS, c[5], key) end
 				runsOf(key, function(run) call('ZADD', RUNS, 0, run .. '\ncount\n' .. key) end)
 			end
-			have[SETTLED], have[UNCONFIRMED], have[OVERRUN] = max(have[SETTLED], c[2]), max(have[UNCONFIRMED], c[3]), max(have[OVERRUN], c[4])
+			if parts(key).width then
+				atLeast(key, have, c)
+			else
+				have[SETTLED], have[UNCONFIRMED], have[OVERRUN] = max(have[SETTLED], c[2]), max(have[UNCONFIRMED], c[3]), max(have[OVERRUN], c[4])
+			end
 			cross(key, have, {crossed = {}}) -- announced long ago
 			dirtyCounts[key], wrote = true, true
 		end

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -14,7 +15,8 @@ import (
 )
 
 // Scopes are written as [budget.Scope.String] does, amounts as "money=900 tokens=12" in one order only, so that equal
-// amounts are equal texts. A count's key has the lines meter, cap, scopes, and start and end of the window in nanoseconds.
+// amounts are equal texts. A count's key has the lines meter, cap, scopes, and start and end of the window in nanoseconds;
+// that of a rolling count ends with "0" and "rolling length/bucket" in microseconds.
 
 func parseScope(text string) (budget.Scope, bool) {
 	if text == budget.ScopeAccount {
@@ -150,7 +152,7 @@ func splitCap(id string) (meter budget.Meter, window string, ok bool) {
 
 // countKey names the count of a link.
 func countKey(l *budget.Link) (string, error) {
-	meter, _, ok := splitCap(l.Cap)
+	meter, window, ok := splitCap(l.Cap)
 	if !ok || len(l.Scopes) == 0 {
 		return "", &budget.FieldError{Field: "Links", Problem: fmt.Sprintf("%.64q is no count", l.Cap), Fix: "name a cap and its scopes"}
 	}
@@ -158,6 +160,14 @@ func countKey(l *budget.Link) (string, error) {
 	b = append(append(append(b, meter...), '\n'), l.Cap...)
 	for _, s := range l.Scopes {
 		b = append(append(b, '\n'), s.String()...)
+	}
+	if strings.HasPrefix(window, "rolling ") {
+		per, err := budget.ParseWindow(window)
+		if err != nil {
+			return "", err
+		}
+		length, width := per.Rolls()
+		return fmt.Sprintf("%s\n0\nrolling %d/%d", b, length.Microseconds(), width.Microseconds()), nil
 	}
 	b = strconv.AppendInt(append(b, '\n'), nano(l.Window.Start), 10)
 	b = strconv.AppendInt(append(b, '\n'), nano(l.Window.End), 10)
@@ -172,6 +182,15 @@ type counted struct {
 	scope  budget.Scope
 	scopes []budget.Scope
 	span   budget.Span
+	rolls  int64 // how long after its admission a spending may count under a rolling window, in microseconds; else 0
+}
+
+// reset is when the count has less: at the end of its window or, rolling, when the script says.
+func (c *counted) reset(us int64) time.Time {
+	if us == 0 {
+		return c.span.End
+	}
+	return fromMicros(us)
 }
 
 // keyring remembers the keys that were read; there are far fewer than answers.
@@ -209,12 +228,20 @@ func parseKey(key string) (*counted, bool) {
 	}
 	scopes, err := parseScopes(lines[2 : len(lines)-2])
 	start, startErr := strconv.ParseInt(lines[len(lines)-2], 10, 64)
-	end, endErr := strconv.ParseInt(lines[len(lines)-1], 10, 64)
+	end, rolls, endErr := int64(0), int64(0), error(nil)
+	if how, is := strings.CutPrefix(lines[len(lines)-1], "rolling "); is {
+		length, width, _ := strings.Cut(how, "/")
+		lengthUS, lengthErr := strconv.ParseInt(length, 10, 64)
+		widthUS, widthErr := strconv.ParseInt(width, 10, 64)
+		rolls, endErr = lengthUS+widthUS, errors.Join(lengthErr, widthErr)
+	} else {
+		end, endErr = strconv.ParseInt(lines[len(lines)-1], 10, 64)
+	}
 	meter, window, ok := splitCap(lines[1])
 	if err != nil || startErr != nil || endErr != nil || !ok || string(meter) != lines[0] {
 		return nil, false
 	}
-	c := &counted{cap: lines[1], meter: meter, window: window, scopes: scopes, scope: scopes[0], span: budget.Span{Start: fromNano(start), End: fromNano(end)}}
+	c := &counted{cap: lines[1], meter: meter, window: window, scopes: scopes, scope: scopes[0], span: budget.Span{Start: fromNano(start), End: fromNano(end)}, rolls: rolls}
 	if i := slices.IndexFunc(scopes, labels); i >= 0 {
 		c.scope = scopes[i]
 	}

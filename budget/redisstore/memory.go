@@ -19,7 +19,9 @@ type memory struct {
 	prune  int // holds are looked through when there are this many
 }
 
-type sums struct{ settled, unconfirmed, overrun, ends int64 } // ends in microseconds, 0 never
+// sums are in the meter's unit, times in microseconds. ends is when they are of no use any more, 0 never; at is when those
+// of a rolling count were seen, 0 for other windows.
+type sums struct{ settled, unconfirmed, overrun, ends, at int64 }
 
 type hold struct {
 	op   packed
@@ -104,7 +106,8 @@ func (m *memory) end(ids ...string) {
 	}
 }
 
-// count remembers sums; the highest, because answers may be read in another order than they were made.
+// count remembers sums; the highest, because answers may be read in another order than they were made. Those of a rolling
+// count go down as time passes, so of them it is the latest, and the highest of one instant.
 func (m *memory) count(key string, s sums) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -122,6 +125,13 @@ func (m *memory) count(key string, s sums) {
 		}
 		key = strings.Clone(key)
 	}
+	if s.at < old.at {
+		return
+	}
+	if s.at > old.at {
+		m.counts[key] = s
+		return
+	}
 	s.settled, s.unconfirmed, s.overrun = max(s.settled, old.settled), max(s.unconfirmed, old.unconfirmed), max(s.overrun, old.overrun)
 	m.counts[key] = s
 }
@@ -135,7 +145,11 @@ func (m *memory) declarations() []packed {
 		rows[0] = append(rows[0], c)
 	}
 	for key, s := range m.counts {
-		rows[1] = append(rows[1], packed(nil).array(5).text(key).int(s.settled).int(s.unconfirmed).int(s.overrun).int(s.ends))
+		ends := s.ends
+		if s.at > 0 {
+			ends = 0
+		}
+		rows[1] = append(rows[1], packed(nil).array(6).text(key).int(s.settled).int(s.unconfirmed).int(s.overrun).int(ends).int(s.at))
 	}
 	for _, h := range m.holds {
 		rows[2] = append(rows[2], h.op)

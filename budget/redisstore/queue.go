@@ -150,8 +150,9 @@ func (a *account) ask(ops []packed, learn bool) (said []string, forgot bool, err
 	s := a.store
 	epoch, seq := a.memory.place()
 	inspect := time.Since(a.inspected) > inspectEach
-	header := packed(nil).array(11).int(schema).text(epoch).int(seq).text(freshEpoch()).flag(inspect).flag(!s.existing).int(s.keep).flag(s.releases).
-		int(dedup.Microseconds()).flag(learn).int(s.learning.Microseconds())
+	header := packed(nil).array(12).int(schema).text(epoch).int(seq).text(freshEpoch()).flag(inspect).flag(!s.existing).int(s.keep).flag(s.releases).
+		int(dedup.Microseconds()).flag(learn).int(s.learning.Microseconds()).
+		int(s.ahead.Load())
 	args := make([]any, 0, len(ops)+1)
 	args = append(args, []byte(header))
 	for _, op := range ops {

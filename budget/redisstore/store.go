@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
@@ -17,8 +18,8 @@ import (
 //go:embed books.lua
 var script string
 
-// schema is the form in which books are kept.
-const schema = 1
+// schema is the newest form in which books are kept. Books are of schema 1 until a cap with a rolling window is defined.
+const schema = 2
 
 const (
 	defaultTimeout = 5 * time.Second
@@ -45,7 +46,8 @@ type Store struct {
 	learning time.Duration
 	keep     int64
 	existing bool
-	releases bool // only for the test of the test: leases that run out are given back, as others do
+	releases bool         // only for the test of the test: leases that run out are given back, as others do
+	ahead    atomic.Int64 // only for tests: how far the clock is put forward, in microseconds
 
 	keys     keyring
 	mu       sync.Mutex

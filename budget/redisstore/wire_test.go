@@ -10,8 +10,8 @@ import (
 func FuzzAnswersAreReadOrRefused(f *testing.F) {
 	key := "money\naccount money lifetime\naccount\n0\n0"
 	good := packed(nil).array(14).text("answer").int(1_800_000_000_000_000).int(0).int(1).text("open").text("money=9").text("").int(7)
-	good = good.array(6).text(key).int(1).int(2).int(0).int(0).int(9).array(4).text(key).int(50).int(5).int(9).array(1).text("id")
-	good = good.array(2).text("tenant a%20b").text("0\n{\"reason\":\"x\"}\n5").array(6).text(key).text("held").int(9).int(1).int(2).int(8).array(1).int(3)
+	good = good.array(7).text(key).int(1).int(2).int(0).int(0).int(9).int(0).array(5).text(key).int(50).int(5).int(9).int(0).array(1).text("id")
+	good = good.array(2).text("tenant a%20b").text("0\n{\"reason\":\"x\"}\n5").array(7).text(key).text("held").int(9).int(1).int(2).int(8).int(0).array(1).int(3)
 	f.Add([]byte(good))
 	f.Add([]byte(packed(nil).array(4).text("mismatch").int(1).text("id").text("open")))
 	f.Add([]byte{0xdd, 0xff, 0xff, 0xff, 0xff})
