@@ -1,0 +1,216 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// server is a PostgreSQL of the test's own, on loopback, in a directory of its own.
+type server struct {
+	t    testing.TB
+	bin  string
+	dir  string
+	port string
+	as   *syscall.Credential // the server refuses to be root
+	cmd  *exec.Cmd
+}
+
+// find is where the server's programs are.
+func find(t testing.TB) string {
+	t.Helper()
+	if path, err := exec.LookPath("postgres"); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			return filepath.Dir(path)
+		}
+	}
+	debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	slices.Sort(debian)
+	if len(debian) == 0 {
+		if os.Getenv("GRIDLOOP_REQUIRE") != "" {
+			t.Fatal("postgres is not installed: apt-get install postgresql")
+		}
+		t.Skip("postgres is not installed: apt-get install postgresql")
+	}
+	return filepath.Dir(debian[len(debian)-1])
+}
+
+func newServer(t testing.TB) *server {
+	t.Helper()
+	s := &server{t: t, bin: find(t)}
+	dir, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dir = dir
+	if os.Getuid() == 0 {
+		who, err := user.Lookup("nobody")
+		if err != nil {
+			t.Fatal(err)
+		}
+		uid, _ := strconv.Atoi(who.Uid)
+		gid, _ := strconv.Atoi(who.Gid)
+		s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		if err := os.Chown(dir, uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, s.port, _ = net.SplitHostPort(l.Addr().String())
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.command("initdb", "-D", s.data(), "-U", "gridloop", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput(); err != nil {
+		s.remove()
+		t.Fatalf("initdb: %v\n%s", err, out)
+	}
+	s.start()
+	return s
+}
+
+func (s *server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *server) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "TZ=UTC")
+	if s.as != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
+	}
+	return cmd
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	s.cmd = s.command("postgres", "-D", s.data(), "-p", s.port, "-h", "127.0.0.1", "-k", s.dir, "-c", "max_connections=200", "-c", "shared_buffers=128MB")
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := s.ping()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			said, _ := os.ReadFile(log.Name())
+			s.stop()
+			s.t.Fatalf("the server does not answer: %v\n%s", err, said)
+		}
+	}
+}
+
+func (s *server) ping() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := pgx.Connect(ctx, s.dsn())
+	if err != nil {
+		return err
+	}
+	return c.Close(ctx)
+}
+
+func (s *server) dsn() string {
+	return fmt.Sprintf("postgres://gridloop@127.0.0.1:%s/postgres?connect_timeout=2", s.port)
+}
+
+// crash ends the server as a power cut does, but for what the kernel has: no checkpoint, nobody is told. Its processes
+// notice that the first of them is gone.
+func (s *server) crash() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		// The backends of a killed postmaster must be gone before another starts; it checks that itself.
+		if out, _ := s.command("postgres", "-D", s.data(), "-C", "shared_memory_size").CombinedOutput(); !bytes.Contains(out, []byte("still in use")) {
+			return
+		}
+	}
+}
+
+// immediate is pg_ctl's immediate stop: every process ends at once.
+func (s *server) immediate() {
+	s.t.Helper()
+	if out, err := s.command("pg_ctl", "stop", "-D", s.data(), "-m", "immediate", "-w").CombinedOutput(); err != nil {
+		s.t.Errorf("pg_ctl: %v\n%s", err, out)
+	}
+	_ = s.cmd.Wait()
+}
+
+func (s *server) stop() {
+	if s.cmd != nil && s.cmd.Process != nil && s.cmd.ProcessState == nil {
+		_ = s.cmd.Process.Signal(syscall.SIGQUIT)
+		_ = s.cmd.Wait()
+	}
+	s.remove()
+}
+
+func (s *server) remove() { _ = os.RemoveAll(s.dir) }
+
+// shared is the server of most tests; each has a schema of its own.
+var shared struct {
+	once   sync.Once
+	server *server
+	serial atomic.Int64
+}
+
+func startServer(t testing.TB) *server {
+	t.Helper()
+	find(t)
+	shared.once.Do(func() { shared.server = newServer(t) })
+	if shared.server == nil || shared.server.cmd == nil {
+		t.Fatal("there is no server")
+	}
+	return shared.server
+}
+
+// ownServer is one that a test may crash.
+func ownServer(t testing.TB) *server {
+	t.Helper()
+	s := newServer(t)
+	t.Cleanup(s.stop)
+	return s
+}
+
+// schemaName is one that nobody has used.
+func schemaName() string { return fmt.Sprintf("t%d", shared.serial.Add(1)) }
+
+// fresh is a store in tables of its own.
+func fresh(t testing.TB, opts ...Option) *Store {
+	t.Helper()
+	return At(startServer(t).dsn(), append([]Option{Schema(schemaName())}, opts...)...)
+}
+
+// pool is a connection that knows nothing of stores.
+func (s *server) pool(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	p, err := pgxpool.New(context.Background(), s.dsn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
