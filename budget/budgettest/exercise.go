@@ -120,6 +120,7 @@ type world struct {
 	store   budget.Store
 	virtual bool
 	advance func(budget.Store, time.Duration)
+	moved   time.Duration // by advance
 	serial  int
 }
 

@@ -13,11 +13,12 @@ import (
 // The model is the ledger as one would write it without caring for speed, crashes or concurrency: it keeps every
 // reservation for ever and sums them up whenever somebody asks.
 type model struct {
-	limits map[string]int64
-	peaks  map[string]int64 // the highest limit a cap ever had
-	res    map[string]*modelRes
-	ids    []string
-	over   map[modelCount]int64
+	limits  map[string]int64
+	peaks   map[string]int64 // the highest limit a cap ever had
+	windows map[string]budget.Window
+	res     map[string]*modelRes
+	ids     []string
+	now     func() time.Time
 }
 
 type modelCount struct {
@@ -31,18 +32,19 @@ type modelRes struct {
 	idle, said    bool
 	usage         budget.Amounts
 	heard         map[string]budget.Amounts
+	admitted      time.Time
 	expires       time.Time
 	counts        []modelCount
 	over          map[modelCount]int64
 }
 
 // The caps of the random histories, chosen so that caps replace, join and overlap.
-type modelCaps struct{ each, one, account, run, pair budget.Cap }
+type modelCaps struct{ each, one, account, run, pair, rolling budget.Cap }
 
 func newModelCaps(virtual bool) modelCaps {
-	window := budget.Lifetime()
+	window, rolling := budget.Lifetime(), lookBack
 	if virtual {
-		window = budget.Fixed(10*time.Minute, noTime)
+		window, rolling = budget.Fixed(10*time.Minute, noTime), 12*time.Minute
 	}
 	return modelCaps{
 		each:    moneyCap(budget.Each("tenant"), 1000),
@@ -50,17 +52,20 @@ func newModelCaps(virtual bool) modelCaps {
 		account: budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: 1500, Per: window},
 		run:     budget.Cap{For: budget.Each("run"), Meter: budget.MeterTokens, Limit: 500, Per: budget.Lifetime()},
 		pair:    moneyCap(budget.Each("tenant").And(budget.One("instrument", "max")), 400),
+		rolling: budget.Cap{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: 600, Per: budget.Rolling(rolling)},
 	}
 }
 
-func (c modelCaps) list() []budget.Cap { return []budget.Cap{c.each, c.one, c.account, c.run, c.pair} }
+func (c modelCaps) list() []budget.Cap {
+	return []budget.Cap{c.each, c.one, c.account, c.run, c.pair, c.rolling}
+}
 
 // counts are what a request touches, by hand.
 func (c modelCaps) counts(tenant, run, instrument string, now time.Time) []modelCount {
 	count := func(cap budget.Cap, scope string) modelCount {
 		return modelCount{cap.ID(), scope, cap.Per.At(now).Start}
 	}
-	out := []modelCount{count(c.account, ""), count(c.run, run)}
+	out := []modelCount{count(c.account, ""), count(c.run, run), count(c.rolling, tenant)}
 	if tenant == "t0" {
 		out = append(out, count(c.one, tenant))
 	} else {
@@ -79,8 +84,56 @@ func (c modelCaps) meter(cap string) budget.Meter {
 	return budget.MeterMoney
 }
 
+// leaves is when a reservation's spending stops counting in a rolling window; zero is never.
+func (m *model) leaves(c modelCount, r *modelRes) time.Time {
+	length, width := m.windows[c.cap].Rolls()
+	if length == 0 {
+		return time.Time{}
+	}
+	n := r.admitted.UnixNano()
+	return time.Unix(0, n-n%int64(width)).Add(width + length)
+}
+
+func (m *model) left(c modelCount, r *modelRes) bool {
+	at := m.leaves(c, r)
+	return !at.IsZero() && !m.now().Before(at)
+}
+
+// fits is when, and not before, a rolling count has room for what it refuses as spent, by trying every instant.
+func (m *model) fits(c modelCount, meter budget.Meter, asked, held int64) time.Time {
+	limit := m.limits[c.cap]
+	if held+asked > limit {
+		held = 0
+	}
+	best := time.Time{}
+	for _, at := range m.leaving(c, meter) {
+		rest := int64(0)
+		for _, r := range m.res {
+			if r.state != budget.StateOpen && slices.Contains(r.counts, c) && m.leaves(c, r).After(at) {
+				rest += r.actual.Get(meter)
+			}
+		}
+		if rest+held+asked <= limit && (best.IsZero() || at.Before(best)) {
+			best = at
+		}
+	}
+	return best
+}
+
+// leaving is when the spending of a rolling count leaves.
+func (m *model) leaving(c modelCount, meter budget.Meter) []time.Time {
+	var out []time.Time
+	for _, r := range m.res {
+		if r.state != budget.StateOpen && slices.Contains(r.counts, c) && r.actual.Get(meter) > 0 && !m.left(c, r) {
+			out = append(out, m.leaves(c, r))
+		}
+	}
+	slices.SortFunc(out, time.Time.Compare)
+	return out
+}
+
 func (m *model) sum(c modelCount, meter budget.Meter) sums {
-	s := sums{overrun: m.over[c]}
+	var s sums
 	for _, r := range m.res {
 		if !slices.Contains(r.counts, c) {
 			continue
@@ -88,7 +141,8 @@ func (m *model) sum(c modelCount, meter budget.Meter) sums {
 		switch {
 		case r.state == budget.StateOpen:
 			s.held += r.bound.Get(meter)
-		default:
+		case !m.left(c, r):
+			s.overrun += r.over[c]
 			s.settled += r.actual.Get(meter)
 			if r.state.Unconfirmed() {
 				s.unconfirmed += r.actual.Get(meter)
@@ -109,17 +163,19 @@ func (m *model) move(caps modelCaps, r *modelRes, state budget.State, actual bud
 	}
 	r.state, r.actual = state, actual
 	for _, c := range r.counts {
+		if m.left(c, r) {
+			continue
+		}
 		meter := caps.meter(c.cap)
 		s := m.sum(c, meter)
 		change := s.settled + s.held - was[c].total
 		delta := -min(-change, r.over[c])
 		if change > 0 {
 			excess := max(actual.Get(meter)-r.bound.Get(meter), 0) - was[c].excess
-			unfit := max(s.settled+s.held-m.limits[c.cap]-m.over[c], 0)
+			unfit := max(s.settled+s.held-m.limits[c.cap]-s.overrun, 0)
 			delta = min(change, max(excess, unfit))
 		}
 		r.over[c] += delta
-		m.over[c] += delta
 	}
 }
 
@@ -130,7 +186,7 @@ func randomHistoriesMatch(w *world) {
 	}
 	for seed := range histories {
 		h := &history{world: w, rnd: rand.New(rand.NewPCG(uint64(seed), 7)), caps: newModelCaps(w.virtual),
-			m: model{limits: map[string]int64{}, peaks: map[string]int64{}, res: map[string]*modelRes{}, over: map[modelCount]int64{}}}
+			m: model{limits: map[string]int64{}, peaks: map[string]int64{}, windows: map[string]budget.Window{}, res: map[string]*modelRes{}, now: w.now}}
 		account := fmt.Sprintf("history %d", seed)
 		for range 2 {
 			l, err := budget.Open(w.ctx, budget.Config{Store: w.store, Account: account, Caps: h.caps.list()})
@@ -138,7 +194,10 @@ func randomHistoriesMatch(w *world) {
 			h.ledgers = append(h.ledgers, l)
 		}
 		for _, c := range h.caps.list() {
-			h.m.limits[c.ID()], h.m.peaks[c.ID()] = c.Limit, c.Limit
+			h.m.limits[c.ID()], h.m.peaks[c.ID()], h.m.windows[c.ID()] = c.Limit, c.Limit, c.Per
+		}
+		if w.advance != nil {
+			h.settleDown()
 		}
 		for step := range length {
 			did := h.step(step)
@@ -169,12 +228,12 @@ func (h *history) step(n int) string {
 		return h.reserve(l, fmt.Sprintf("r%d", n))
 	case what < 45:
 		return h.limit(l)
-	case what < 55 && h.virtual:
+	case what < 55 && (h.virtual || h.advance != nil):
 		return h.passTime(l)
 	}
 	id := h.m.ids[max(0, len(h.m.ids)-1-h.rnd.IntN(12))]
 	r := h.m.res[id]
-	due := !time.Now().Before(r.expires)
+	due := !h.now().Before(r.expires)
 	amounts := h.amounts()
 	if h.rnd.IntN(3) == 0 && r.said {
 		amounts = r.usage
@@ -244,12 +303,16 @@ func (h *history) step(n int) string {
 		return fmt.Sprintf("true-up %s at %v by %s", id, amounts, source)
 	}
 	if h.rnd.IntN(2) == 0 {
-		err := l.Renew(h.ctx, id, long)
+		lease := long
+		if h.advance != nil {
+			lease += bucket / 2
+		}
+		err := l.Renew(h.ctx, id, lease)
 		if ended || due {
 			h.expect(err, budget.ErrFinished)
 		} else {
 			h.expect(err, nil)
-			r.expires = time.Now().Add(long)
+			r.expires = h.now().Add(lease)
 		}
 		return "renew " + id
 	}
@@ -268,7 +331,10 @@ func (h *history) step(n int) string {
 func (h *history) reserve(l *budget.Ledger, id string) string {
 	tenant, run, instrument := h.one("t0", "t1"), h.one("a", "b", "c"), h.one("std", "max")
 	req := budget.Request{ID: id, Scopes: scopes("tenant="+tenant, "run="+run, "instrument="+instrument), Amounts: h.amounts(), Lease: long, Idle: h.rnd.IntN(4) == 0}
-	if h.virtual && h.rnd.IntN(2) == 0 {
+	switch {
+	case h.advance != nil:
+		req.Lease = time.Duration(h.rnd.IntN(6))*bucket + bucket/2 // ends far from where time passes to
+	case h.virtual && h.rnd.IntN(2) == 0:
 		req.Lease = time.Minute
 	}
 	var swap *modelRes
@@ -282,7 +348,7 @@ func (h *history) reserve(l *budget.Ledger, id string) string {
 		h.expect(err, budget.ErrNotIdle)
 		return did
 	}
-	counts := h.caps.counts(tenant, run, instrument, time.Now())
+	counts := h.caps.counts(tenant, run, instrument, h.now())
 	worst := error(nil)
 	rank := map[error]int{nil: 0, budget.ErrHeld: 1, budget.ErrSpent: 2, budget.ErrTooBig: 3}
 	for _, c := range counts {
@@ -300,6 +366,7 @@ func (h *history) reserve(l *budget.Ledger, id string) string {
 			kind = budget.ErrHeld
 		default:
 			kind = budget.ErrSpent
+			h.resets(did, err, c, h.m.fits(c, meter, asked, s.held))
 		}
 		if rank[kind] > rank[worst] {
 			worst = kind
@@ -312,11 +379,17 @@ func (h *history) reserve(l *budget.Ledger, id string) string {
 	if swap != nil && swap.state == budget.StateOpen {
 		h.m.move(h.caps, swap, budget.StateReleased, budget.Amounts{})
 	}
-	h.m.res[id] = &modelRes{bound: req.Amounts, state: budget.StateOpen, idle: req.Idle, heard: map[string]budget.Amounts{},
-		expires: time.Now().Add(req.Lease), counts: counts, over: map[modelCount]int64{}}
-	h.m.ids = append(h.m.ids, id)
 	again, err := l.Reserve(h.ctx, req)
 	h.expect(err, nil)
+	open, err := l.OpenReservations(h.ctx, id)
+	h.expect(err, nil)
+	i := slices.IndexFunc(open, func(r budget.Reservation) bool { return r.ID == id })
+	if i < 0 {
+		h.Fatalf("%s: it is not among the open ones", did)
+	}
+	h.m.res[id] = &modelRes{bound: req.Amounts, state: budget.StateOpen, idle: req.Idle, heard: map[string]budget.Amounts{},
+		admitted: open[i].Admitted, expires: again.Expires, counts: counts, over: map[modelCount]int64{}}
+	h.m.ids = append(h.m.ids, id)
 	if !again.Duplicate {
 		h.Fatalf("%s again is no duplicate", did)
 	}
@@ -333,10 +406,38 @@ func (h *history) limit(l *budget.Ledger) string {
 	return fmt.Sprintf("%s now %d", c.ID(), c.Limit)
 }
 
+// resets wants a rolling count that is spent to say when the request fits.
+func (h *history) resets(did string, err error, c modelCount, want time.Time) {
+	h.Helper()
+	var d *budget.DeniedError
+	if length, _ := h.m.windows[c.cap].Rolls(); length == 0 || !errors.As(err, &d) {
+		return
+	}
+	for _, v := range d.Violations {
+		if v.Cap == c.cap && !v.ResetAt.Equal(want) {
+			h.Fatalf("%s: denied until %v, want %v: %v", did, v.ResetAt, want, v)
+		}
+	}
+}
+
+// settleDown goes to where a clock that moves by itself is far from the ends of buckets and leases.
+func (h *history) settleDown() {
+	now := h.now()
+	h.skip(now.Truncate(bucket).Add(bucket + bucket/10).Sub(now))
+}
+
 // passTime lets leases run out and windows turn; sometimes somebody settles late, before the sweep.
 func (h *history) passTime(l *budget.Ledger) string {
-	h.pass(time.Duration(1+h.rnd.IntN(4)) * time.Minute)
-	now := time.Now()
+	if h.virtual {
+		h.pass(time.Duration(1+h.rnd.IntN(4)) * time.Minute)
+		if h.rnd.IntN(3) == 0 {
+			h.pass(time.Duration(h.rnd.IntN(60_000)) * time.Millisecond)
+		}
+	} else {
+		h.skip(time.Duration(h.rnd.IntN(12)) * bucket)
+		h.settleDown()
+	}
+	now := h.now()
 	for _, id := range h.m.ids {
 		r := h.m.res[id]
 		if r.state != budget.StateOpen || now.Before(r.expires) || r.idle || h.rnd.IntN(4) > 0 {
@@ -384,7 +485,7 @@ func (h *history) compare(did string) {
 		for _, run := range []string{"a", "b", "c"} {
 			states, err := h.ledgers[0].Snapshot(h.ctx, scopes("tenant="+tenant, "run="+run, "instrument=max")...)
 			h.expect(err, nil)
-			counts := h.caps.counts(tenant, run, "max", time.Now())
+			counts := h.caps.counts(tenant, run, "max", h.now())
 			if len(states) != len(counts) {
 				h.Fatalf("%s: %d counts, want %d", did, len(states), len(counts))
 			}
@@ -393,6 +494,16 @@ func (h *history) compare(did string) {
 				want := h.m.sum(c, h.caps.meter(c.cap))
 				if got := (sums{s.Settled, s.Held, s.Unconfirmed, s.Overrun}); got != want || s.Limit != h.m.limits[c.cap] {
 					h.Fatalf("%s: %q for %q stands at %+v of %d, want %+v of %d", did, c.cap, c.scope, got, s.Limit, want, h.m.limits[c.cap])
+				}
+				reset := s.Reset
+				if length, _ := h.m.windows[c.cap].Rolls(); length > 0 {
+					reset = time.Time{}
+					if all := h.m.leaving(c, h.caps.meter(c.cap)); len(all) > 0 {
+						reset = all[0]
+					}
+				}
+				if !s.Reset.Equal(reset) {
+					h.Fatalf("%s: %q for %q resets at %v, want %v", did, c.cap, c.scope, s.Reset, reset)
 				}
 				if s.Settled+s.Held > h.m.peaks[c.cap]+s.Overrun {
 					h.Fatalf("%s: %q for %q: settled %d and held %d pass %d with overrun %d", did, c.cap, c.scope, s.Settled, s.Held, h.m.peaks[c.cap], s.Overrun)

@@ -22,6 +22,7 @@ func (w *world) skip(d time.Duration) {
 	case w.virtual:
 		time.Sleep(d)
 	case w.advance != nil:
+		w.moved += d
 		w.advance(w.store, d)
 	default:
 		w.Skip("takes minutes: hand Exercise a clock that can be moved")
@@ -52,7 +53,10 @@ func (w *world) until(at time.Time, d time.Duration) {
 	w.skip(max(at.Add(-d).Sub(w.clock()), 0))
 }
 
-// clock is the store's time.
+// now is the store's time, if nobody has stopped its clock.
+func (w *world) now() time.Time { return time.Now().Add(w.moved) }
+
+// clock is the store's time as it says.
 func (w *world) clock() time.Time {
 	w.Helper()
 	var ans budget.Answer
