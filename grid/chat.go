@@ -281,8 +281,7 @@ func (k *call) send(ctx context.Context, a *Attempt, v *Verdict, out *outcome) {
 // header completes what caller and observer set. Theirs may not replace ours, and no
 // idempotency key goes out: with one, net/http would resend by itself.
 func (c *Client) header(h http.Header, stream bool) http.Header {
-	delete(h, "Idempotency-Key")
-	delete(h, "X-Idempotency-Key")
+	withoutIdempotency(h)
 	h["Authorization"] = c.authorization
 	h["Content-Type"] = c.jsonType
 	if stream {
@@ -297,6 +296,16 @@ func (c *Client) header(h http.Header, stream bool) http.Header {
 		h["Openai-Organization"] = c.organization
 	}
 	return h
+}
+
+// withoutIdempotency drops the keys that would make net/http resend by itself, however
+// their names are written.
+func withoutIdempotency(h http.Header) {
+	for name := range h {
+		if canonical := http.CanonicalHeaderKey(name); canonical == "Idempotency-Key" || canonical == "X-Idempotency-Key" {
+			delete(h, name)
+		}
+	}
 }
 
 // broken ends an attempt that met no HTTP error but a failure on the way.
@@ -334,7 +343,8 @@ func (k *call) status(ctx context.Context, res *http.Response, v *Verdict, out *
 	b, _ := readUpTo(res.Body, (*buf)[:0], maxErrorBytes)
 	f := readFault(b)
 	f.message = k.client.hideKey(f.message)
-	dry := res.StatusCode == http.StatusServiceUnavailable && k.lane != nil && k.lane.gate.wasDry()
+	dry := res.StatusCode == http.StatusServiceUnavailable && k.lane != nil &&
+		(k.client.funding == FundingAuto && !f.foreign || k.lane.gate.wasDry())
 	out.rule = classify(res.StatusCode, v.Hops, f, dry)
 	k.judge(f, res.StatusCode, out)
 	out.hint, out.hinted = retryAfter(res.Header, time.Now())
@@ -343,6 +353,7 @@ func (k *call) status(ctx context.Context, res *http.Response, v *Verdict, out *
 	out.err.fault(f, res.Status)
 	k.special(out.err)
 	k.verdict(v, out)
+	k.unseen(f, res.StatusCode, v.Hops, out.rule.class)
 	if ctx.Err() != nil {
 		// The answer is known; what ends the call is still the caller.
 		out.rule.action = actFail

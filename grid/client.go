@@ -24,7 +24,8 @@ type Client struct {
 	buffers sync.Pool // *[]byte, for reading
 	answers sync.Pool // *answer
 
-	cuts cutLog
+	cuts     cutLog
+	wordings wordings
 
 	account account
 

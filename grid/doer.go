@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,7 +34,8 @@ type DoerOptions struct {
 //
 // Requests go where that code sends them, with its own key. A request that failed for
 // good comes back as the market answered it. An answer that has begun is not retried:
-// its bytes were handed over.
+// its bytes were handed over. An instrument that broke too many streams off
+// (Retry.StreamCuts) is asked without streaming; the answer comes as a stream of one event.
 func (c *Client) Doer() openai.HTTPDoer { return c.DoerWith(DoerOptions{}) }
 
 // DoerWith is Doer with options.
@@ -77,6 +77,7 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 			return nil, k.fail(ClassCaller, errors.New("the request's body is not a JSON object"))
 		}
 		k.req.Instrument, k.req.Stream = passed.model, passed.stream
+		k.stream = passed.stream
 		k.lane = c.lane(passed.model)
 		if d.options.Observer != nil {
 			if passed.n > 1 {
@@ -143,9 +144,14 @@ func (s *slotted) Close() error {
 func (k *call) forward(req *http.Request, p *passedBody) (res *http.Response, out outcome) {
 	ctx := req.Context()
 	c, o := k.client, k.req.Observer
+	if whole := k.req.Stream && c.cuts.off(k.req.Instrument); whole != (k.req.Stream && !k.stream) {
+		if k.stream = !whole; whole {
+			k.notify(NoticeNoStream, Notice{Instrument: k.req.Instrument, Attempt: k.attempts, Class: ClassCut})
+		}
+	}
 	a := &Attempt{
 		Instrument: k.req.Instrument, Number: k.attempts + 1, Resend: k.attempts, MaxTokens: p.maxTokens(),
-		MessageBytes: p.size(), Header: make(http.Header, 8), Stream: k.req.Stream, Start: time.Now(),
+		MessageBytes: p.size(), Header: make(http.Header, 8), Stream: k.stream, Start: time.Now(),
 		URL: req.URL.Scheme + "://" + req.URL.Host + req.URL.Path,
 	}
 	for name, v := range req.Header {
@@ -171,18 +177,18 @@ func (k *call) forward(req *http.Request, p *passedBody) (res *http.Response, ou
 		}()
 	}
 	header := a.Header.Clone()
-	delete(header, "Idempotency-Key")
-	delete(header, "X-Idempotency-Key")
+	withoutIdempotency(header)
 	if key, ok := req.Header["Authorization"]; ok {
 		header["Authorization"] = key
 	}
 	x := exchange{client: c, method: req.Method, first: req.URL, header: header}
 	if len(p.b) > 0 {
-		x.body = &body{}
-		x.body.segments[0] = p.b
+		bound := 0
 		if o != nil {
-			x.body.segments[0] = p.withMaxTokens(max(min(a.MaxTokens, p.maxTokens()), 1))
+			bound = max(min(a.MaxTokens, p.maxTokens()), 1)
 		}
+		x.body = &body{}
+		x.body.segments[0] = p.rewritten(bound, k.req.Stream && !k.stream)
 		x.body.seal()
 	}
 	err = x.runFor(ctx, k)
@@ -195,13 +201,25 @@ func (k *call) forward(req *http.Request, p *passedBody) (res *http.Response, ou
 	res = x.res
 	v.Status = res.StatusCode
 	if v.Status <= 299 {
-		if o != nil {
+		stream, retry := k.stream && k.lane != nil, &c.retry
+		if o != nil || stream {
 			handedOver = true
 			res.Body = &metered{ReadCloser: res.Body, end: func(m *metered) {
 				m.verdict(&v)
 				v.End = time.Now()
-				o.End(ctx, a, v)
+				if stream && m.over && ctx.Err() == nil {
+					c.cuts.note(a.Instrument, v.Class == ClassCut, retry)
+				}
+				if o != nil {
+					o.End(ctx, a, v)
+				}
 			}, ans: answer{limit: c.limit, start: a.Start}}
+		}
+		if k.req.Stream && !k.stream {
+			res.Body = &recast{whole: res.Body, limit: c.limit}
+			res.Header.Set("Content-Type", "text/event-stream")
+			res.Header.Del("Content-Length")
+			res.ContentLength = -1
 		}
 		return res, out
 	}
@@ -212,130 +230,4 @@ func (k *call) forward(req *http.Request, p *passedBody) (res *http.Response, ou
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	res.ContentLength = int64(len(body))
 	return res, out
-}
-
-// metered watches an answer go by and ends its attempt once, when it was read to its
-// end, broke off or was closed.
-type metered struct {
-	io.ReadCloser
-	ans    answer
-	end    func(*metered)
-	ended  bool
-	broken error // of reading the bytes
-	odd    error // of understanding them
-}
-
-func (m *metered) Read(b []byte) (int, error) {
-	n, err := m.ReadCloser.Read(b)
-	if m.odd == nil && !m.ended {
-		m.odd = m.ans.feed(b[:n])
-	}
-	if err != nil {
-		if err != io.EOF {
-			m.broken = err
-		}
-		m.finish()
-	}
-	return n, err
-}
-
-func (m *metered) Close() error {
-	m.finish()
-	return m.ReadCloser.Close()
-}
-
-func (m *metered) finish() {
-	if !m.ended {
-		m.ended = true
-		m.end(m)
-	}
-}
-
-func (m *metered) verdict(v *Verdict) {
-	err := m.odd
-	if err == nil {
-		err = m.ans.conclude(m.broken != nil)
-	}
-	v.Usage = readUsage(m.ans.usage)
-	v.ResponseID, v.Model, v.FinishReason, v.FirstDelta = m.ans.id, m.ans.model, m.ans.assembly.finish, m.ans.first
-	switch {
-	case err == nil:
-		v.Billed, v.Class = BilledYes, ""
-	case err == errFault:
-		v.Class, v.Err = classifyInner(*m.ans.failure).class, err
-	case errors.Is(err, ErrCut):
-		v.Class, v.Err = ClassCut, err
-	default:
-		v.Class, v.Err = ClassMalformed, err
-	}
-}
-
-// passedBody is a request that somebody else encoded.
-type passedBody struct {
-	b      []byte
-	model  string
-	stream bool
-	n      int64
-	max    int64
-	// spans are where the bounds on the answer stand.
-	spans [][2]int
-}
-
-func (p *passedBody) read() bool {
-	s := scan{b: p.b}
-	members := 0
-	for ok := s.enter('{', '}'); ok && !s.bad; ok = s.more('}') {
-		members++
-		switch string(s.key()) {
-		case "model":
-			p.model = unquoted(s.value())
-		case "stream":
-			p.stream = string(s.value()) == "true"
-		case "n":
-			p.n, _ = count(s.value())
-		case TokenFieldMax, TokenFieldCompletion:
-			v := s.value()
-			p.spans = append(p.spans, [2]int{s.i - len(v), s.i})
-			if n, ok := count(v); ok {
-				p.max = max(p.max, n)
-			}
-		default:
-			s.value()
-		}
-	}
-	return s.end() && members > 0
-}
-
-// size is that of the body with its bound, but for the bound's digits.
-func (p *passedBody) size() int {
-	if len(p.spans) == 0 {
-		return len(p.b) + len(`"max_tokens":,`)
-	}
-	return len(p.b)
-}
-
-func (p *passedBody) maxTokens() int {
-	if p.max == 0 {
-		return DefaultMaxTokens
-	}
-	return clampInt(p.max)
-}
-
-// withMaxTokens returns the body with n for every bound on the answer.
-func (p *passedBody) withMaxTokens(n int) []byte {
-	out := make([]byte, 0, len(p.b)+40)
-	from := 0
-	for _, at := range p.spans {
-		out = append(out, p.b[from:at[0]]...)
-		out = strconv.AppendInt(out, int64(n), 10)
-		from = at[1]
-	}
-	out = append(out, p.b[from:]...)
-	if len(p.spans) > 0 {
-		return out
-	}
-	// Put it in front: the object is known to have members.
-	i := bytes.IndexByte(out, '{') + 1
-	field := append(strconv.AppendInt([]byte(`"max_tokens":`), int64(n), 10), ',')
-	return append(out[:i:i], append(field, out[i:]...)...)
 }

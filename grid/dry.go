@@ -13,10 +13,14 @@ import (
 type Funding string
 
 const (
-	// FundingUnknown, the zero value, waits like FundingAuto: if nothing comes, the
-	// wait ends by its budget.
+	// FundingUnknown, the zero value, finds out what a refusal means: by its words, by
+	// Config.Balance at the first 402, by what was served a short time before, and after
+	// Retry.DoubtAfter by its length.
 	FundingUnknown Funding = ""
-	// FundingAuto: the market tops up by itself, as long as there are credits.
+	// FundingAuto: Auto Top Up is on, the market buys by itself. A 402 is a top-up that
+	// has begun and a 503 one under way, unless their words say otherwise; Config.Balance
+	// is not asked until the wait has taken Retry.DoubtAfter, after which only used-up
+	// credits explain it. Trading.Settings tells whether it is on.
 	FundingAuto Funding = "auto"
 	// FundingAdvanced: tokens are bought by orders of one's own, so that a dry
 	// instrument stays dry. It is an ErrInstrumentDry at once, unless Config.OnDry buys.
@@ -308,7 +312,9 @@ func (k *call) lookUp(ctx context.Context) finding {
 	g := &k.lane.gate
 	a := g.account
 	a.mu.Lock()
-	free := !g.looking && (g.looked.IsZero() || time.Since(g.looked) >= a.retry.TopUpDelays[0])
+	now := time.Now()
+	long := g.state == gateProbing && now.Sub(g.doubt) >= a.retry.DoubtAfter
+	free := (k.client.funding != FundingAuto || long) && !g.looking && (g.looked.IsZero() || now.Sub(g.looked) >= a.retry.TopUpDelays[0])
 	g.looking = g.looking || free
 	a.mu.Unlock()
 	if !free {

@@ -282,6 +282,46 @@ func TestRedirectsInACircleEnd(t *testing.T) {
 	}
 }
 
+// Whoever sets an idempotency key, and however its name is written, none goes out: with
+// one, net/http would send a billed request again by itself.
+func TestNoIdempotencyKeyGoesOut(t *testing.T) {
+	var sent http.Header
+	c := client(t, "https://market.test", func(cfg *grid.Config) {
+		cfg.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			sent = r.Header
+			return served200(answerJSON).RoundTrip(r)
+		})}
+	})
+	for _, name := range []string{"Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY", "X-Idempotency-Key", "x-idempotency-key"} {
+		req := ask("hi")
+		o := &watch{}
+		switch name[0] {
+		case 'I', 'X':
+			req.Header = http.Header{name: {"k"}}
+		default:
+			o.begin = func(a *grid.Attempt) error { a.Header[name] = []string{"k"}; return nil }
+		}
+		req.Observer = o
+		if _, err := c.Chat(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		theirs := chatRequest(t, `{"model":"agent-prime","messages":[]}`)
+		theirs.Header[name] = []string{"k"}
+		for _, h := range []func() http.Header{func() http.Header { return sent }, func() http.Header {
+			if _, err := c.Doer().Do(theirs); err != nil {
+				t.Error(err)
+			}
+			return sent
+		}} {
+			for have := range h() {
+				if strings.Contains(strings.ToLower(have), "idempotency") {
+					t.Errorf("%s was set, %s went out", name, have)
+				}
+			}
+		}
+	}
+}
+
 // A connection that is dropped after the request was read must not be used to send it
 // again, neither by net/http nor, with retries off, by us.
 func TestDroppedConnectionIsOneRequest(t *testing.T) {

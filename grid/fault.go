@@ -19,7 +19,8 @@ const (
 // string, FastAPI's {"detail":...}, fields at the top, an HTML page, plain text.
 type fault struct {
 	message, code, typ, param string
-	status                    int // an HTTP status named inside the body, else 0
+	status                    int  // an HTTP status named inside the body, else 0
+	foreign                   bool // not the market's: a page, or nothing
 }
 
 func readFault(b []byte) fault {
@@ -27,9 +28,9 @@ func readFault(b []byte) fault {
 	var f fault
 	switch {
 	case len(b) == 0:
-		return fault{message: "no text was sent"}
+		return fault{message: "no text was sent", foreign: true}
 	case b[0] == '<':
-		return fault{message: "an HTML page instead of JSON; a proxy or a wrong address may have sent it"}
+		return fault{message: "an HTML page instead of JSON; a proxy or a wrong address may have sent it", foreign: true}
 	case !validJSON(b):
 		f.message = string(b)
 	default:

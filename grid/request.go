@@ -72,6 +72,9 @@ type Notice struct {
 	Position int
 	// Estimate is how long the wait may take, judged by the instrument's last top-up.
 	Estimate time.Duration
+	// Detail is what the market wrote, with NoticeUnknownDetail: 200 bytes of it at most,
+	// without control characters and secrets.
+	Detail string
 }
 
 // NoticeKind says what happens.
@@ -95,6 +98,10 @@ const (
 	// NoticeNoStream: a stream was asked for, but the instrument broke too many off
 	// (Retry.StreamCuts): the answer will come in one piece, delivered as one Delta.
 	NoticeNoStream NoticeKind = "no_stream"
+	// NoticeUnknownDetail: the market refused for want of a balance (402, 503) in words
+	// that neither Config.DryTexts nor this package knows; Detail has them, Class what
+	// they were taken for. Each wording is told once by a client, and 64 of them at most.
+	NoticeUnknownDetail NoticeKind = "unknown_detail"
 	// NoticeDiscard: delivered text is void, see Delta.Discard.
 	NoticeDiscard NoticeKind = "discard"
 )

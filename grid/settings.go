@@ -31,6 +31,18 @@ type Settings struct {
 	Raw json.RawMessage
 }
 
+// Funding is what the settings say of how dry balances are filled: FundingUnknown where
+// Auto Top Up was not visible.
+func (s Settings) Funding() Funding {
+	switch {
+	case s.AutoTopUp == nil:
+		return FundingUnknown
+	case *s.AutoTopUp:
+		return FundingAuto
+	}
+	return FundingAdvanced
+}
+
 type wireSettings struct {
 	AccountMode     loose `json:"account_mode"`
 	Mode            loose `json:"mode"`

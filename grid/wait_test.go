@@ -113,7 +113,7 @@ func TestDelaysBetweenAttempts(t *testing.T) {
 
 func TestTopUpIsWaitedOut(t *testing.T) {
 	dry := step{402, nil, `{"errors":{"detail":"Insufficient USD balance, or no token capacity available for this instrument"}}`}
-	filling := step{503, nil, `{"errors":{"detail":"come back"}}`}
+	filling := step{503, nil, `{"errors":{"detail":"Balance replenishment in progress."}}`}
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{steps: []step{dry, filling, filling, {200, nil, answerJSON}}}
 		o := &watch{}
