@@ -12,6 +12,7 @@ import (
 type assembly struct {
 	live                    bool // somebody watches: text is wanted as it comes
 	id, model, role, finish string
+	supplier, quality       string
 	text, refusal           []byte
 	hasText                 bool
 	parts                   partList
@@ -23,6 +24,16 @@ type assembly struct {
 	done                    bool // [DONE] was read
 	over                    bool // more came than maxCalls or maxFields
 }
+
+// tellable bounds what an answer says of who served it.
+func tellable(s string) string {
+	if s = printable(s); len(s) > maxSignal {
+		return ""
+	}
+	return s
+}
+
+const maxSignal = 128
 
 // maxCalls and maxFields bound what one message may hold. Each new one is looked for
 // among those before it.
@@ -55,6 +66,15 @@ func (a *assembly) add(p *piece) (text, reasoning string) {
 	}
 	if a.model == "" {
 		a.model = a.known.model(p.model)
+	}
+	if a.supplier == "" && p.supplier != nil {
+		a.supplier = tellable(unquoted(p.supplier))
+	}
+	if a.quality == "" && p.quality != nil {
+		a.quality = tellable(string(p.quality))
+		if isString(p.quality) {
+			a.quality = tellable(unquoted(p.quality))
+		}
 	}
 	if p.usage != nil {
 		a.usage = append(a.usage[:0], p.usage...)

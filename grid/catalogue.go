@@ -82,6 +82,9 @@ type Catalogue struct {
 	order  []string
 	byID   map[string]*listed
 	market atomic.Pointer[Market] // the last one made, nil after a change
+	// news are the last changes that the market's lists brought, brought how many in all.
+	news    []Change
+	brought uint64
 }
 
 // listed is an instrument with the prices seen for it.
@@ -196,7 +199,7 @@ func (c *Catalogue) Put(in Instrument) error {
 func (c *Catalogue) ObserveModel(m Model, at time.Time) {
 	c.change()
 	defer c.mu.Unlock()
-	c.observe(m, at)
+	c.note(c.observe(m, at))
 }
 
 // newcomer is an instrument that only the market's list knows.

@@ -90,7 +90,32 @@ func (c *Catalogue) observeList(models []Model, at time.Time) []Change {
 		l.gone = !now[id] && (l.listed || l.gone)
 		l.listed = now[id]
 	}
+	c.note(changes)
 	return changes
+}
+
+// maxNews bounds the changes that a catalogue keeps.
+const maxNews = 256
+
+// note keeps changes for those that ask later. The caller holds the lock.
+func (c *Catalogue) note(changes []Change) {
+	c.brought += uint64(len(changes))
+	c.news = append(c.news, changes...)
+	if over := len(c.news) - maxNews; over > 0 {
+		c.news = append([]Change(nil), c.news[over:]...)
+	}
+}
+
+// Changes returns what the market's lists have changed since there were seen changes,
+// which Market.Changes counts: the last 256 of it at most.
+func (c *Catalogue) Changes(seen uint64) []Change {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if seen >= c.brought {
+		return nil
+	}
+	n := min(c.brought-seen, uint64(len(c.news)))
+	return append([]Change(nil), c.news[uint64(len(c.news))-n:]...)
 }
 
 // observe takes over what the market says of one instrument. The caller holds the lock.

@@ -24,7 +24,7 @@ func (k *call) read(ctx context.Context, res *http.Response, a *Attempt, v *Verd
 	v.FirstDelta, v.ResponseID, v.Model, v.FinishReason = ans.first, ans.id, ans.model, ans.finish
 	v.Usage = readUsage(ans.assembly.usage)
 	if err == nil {
-		out.res = k.response(ans, v)
+		out.res = k.response(ans, v, res.Header)
 		v.Billed, v.Class = BilledYes, ""
 		ans.deliverWhole(&out.res.Message)
 	} else {
@@ -43,8 +43,15 @@ func (k *call) read(ctx context.Context, res *http.Response, a *Attempt, v *Verd
 // maxKept is how large an answer may be whose memory the next one gets.
 const maxKept = 256 << 10
 
-func (k *call) response(ans *answer, v *Verdict) *Response {
+func (k *call) response(ans *answer, v *Verdict, h http.Header) *Response {
+	if ans.supplier == "" {
+		ans.supplier = tellable(h.Get("X-Grid-Supplier"))
+	}
+	if ans.quality == "" {
+		ans.quality = tellable(h.Get("X-Grid-Quality-Score"))
+	}
 	return &Response{
+		Supplier: ans.supplier, Quality: ans.quality,
 		Message: ans.message(), FinishReason: ans.finish, Usage: v.Usage, Model: ans.model, ID: ans.id,
 		RequestID: v.RequestID, Instrument: k.req.Instrument, FirstDelta: ans.first, Streamed: ans.form == formEvents,
 		Attempts: k.attempts, Waited: k.waited, RetryWait: k.retryWait, RateWait: k.rateWait,
@@ -127,7 +134,7 @@ func (k *call) unreadable(ctx context.Context, err error, ans *answer, v *Verdic
 	}
 	cause := err
 	if sig == sigCut {
-		cause = &CutError{Partial: k.response(ans, v)}
+		cause = &CutError{Partial: k.response(ans, v, nil)}
 		if reason := reasonOf(err); reason != nil {
 			cause = fmt.Errorf("%w: %w", cause, reason)
 		}

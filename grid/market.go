@@ -12,8 +12,11 @@ type Market struct {
 	// Offers are all instruments in the order they came in. They are shared: read them
 	// only.
 	Offers []Offer
-	byID   map[string]int
-	until  time.Time // when the first lot is forgotten; zero for never
+	// Changes counts what the market's lists have changed so far: see Catalogue.Changes.
+	Changes uint64
+
+	byID  map[string]int
+	until time.Time // when the first lot is forgotten; zero for never
 }
 
 // Offer is an instrument with the price to reckon with.
@@ -39,7 +42,7 @@ func (c *Catalogue) Market() *Market {
 	// none from before can come after.
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	m := &Market{Offers: make([]Offer, 0, len(c.order)), byID: make(map[string]int, len(c.order))}
+	m := &Market{Changes: c.brought, Offers: make([]Offer, 0, len(c.order)), byID: make(map[string]int, len(c.order))}
 	now := time.Now()
 	for _, id := range c.order {
 		l := c.byID[id]

@@ -7,7 +7,8 @@ package grid
 type piece struct {
 	whole bool // a completion with message, rather than a chunk with delta
 
-	id, model, usage []byte
+	id, model, usage  []byte
+	supplier, quality []byte
 	// failure is the value of "error" or "errors", at the top or in the choice.
 	failure []byte
 	// oddError tells of an error's fields at the top: detail, or message without choices.
@@ -63,6 +64,14 @@ func (p *piece) readTop(b []byte, whole, lone bool) bool {
 			p.id = s.value()
 		case "model":
 			p.model = s.value()
+		case "provider", "supplier":
+			if v := s.value(); isString(v) {
+				p.supplier = v
+			}
+		case "quality_score":
+			if v := s.value(); isString(v) || len(v) > 0 && (v[0] == '-' || v[0] >= '0' && v[0] <= '9') {
+				p.quality = v
+			}
 		case "usage":
 			p.takeUsage(s.value())
 		case "x_groq":

@@ -116,6 +116,10 @@ type Response struct {
 	Usage *Usage
 	// Model is what served the request, not the instrument that was asked.
 	Model string
+	// Supplier and Quality are who served and how well, where the answer says so: in its
+	// field provider, supplier or quality_score, or in a header x-grid-supplier or
+	// x-grid-quality-score. The market documents neither.
+	Supplier, Quality string
 	// ID is the provider's id of the answer, RequestID the market's handle of its receipt.
 	ID, RequestID string
 	Instrument    string
