@@ -45,6 +45,7 @@ var machineCaps = []budget.Cap{
 	{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: 1500, Per: budget.Month(nil), Soft: []int{10, 100}},
 	{For: budget.Each("run"), Meter: budget.Custom("mails"), Limit: 60, Per: budget.Lifetime()},
 	{For: budget.Each("tenant").And(budget.Each("run")), Meter: budget.MeterTokens, Limit: budget.None, Per: budget.Lifetime()},
+	{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: 1300, Per: budget.Rolling(300 * 24 * time.Hour)}, // buckets of days: the two clocks are not one
 }
 
 func (m *machine) one(words ...string) string { return words[m.rnd.IntN(len(words))] }
@@ -166,7 +167,7 @@ func (m *machine) reserve(n int) {
 	}
 	now := time.Now()
 	op := budget.ReserveOp{ID: id, Scopes: []budget.Scope{account, run, tenant}, Amounts: m.amounts(), Lease: time.Hour, Idle: m.rnd.IntN(3) == 0, Swap: swap, DryRun: m.rnd.IntN(15) == 0}
-	for i, scopes := range [][]budget.Scope{{account}, {tenant}, {run}, {run, tenant}} {
+	for i, scopes := range [][]budget.Scope{{account}, {tenant}, {run}, {run, tenant}, {tenant}} {
 		op.Links = append(op.Links, budget.Link{Cap: machineCaps[i].ID(), Scopes: scopes, Window: machineCaps[i].Per.At(now)})
 	}
 	old := m.rnd.IntN(30) == 0

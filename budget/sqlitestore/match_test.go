@@ -71,6 +71,8 @@ func (p *pair) caps() []budget.Cap {
 		{For: budget.Each("run"), Meter: budget.MeterTokens, Limit: 900, Per: budget.Lifetime()},
 		{For: budget.Each("tenant").And(budget.One("instrument", "max")), Meter: budget.MeterMoney, Limit: 900, Per: hour},
 		{For: budget.Each("tool"), Meter: mails, Limit: 40, Per: budget.Day(nil), Soft: []int{}},
+		{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: 1800, Per: budget.Rolling(10 * time.Minute)},
+		{For: budget.Account(), Meter: budget.MeterTokens, Limit: 1500, Per: budget.Rolling(time.Hour), Soft: []int{25, 50, 75}},
 		{For: budget.Each("instrument"), Meter: budget.MeterRequests, Limit: budget.None, Per: budget.Lifetime()},
 	}
 }
