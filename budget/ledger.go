@@ -49,6 +49,7 @@ type Ledger struct {
 	closed  atomic.Bool
 	ahead   atomic.Int64 // of the store's clock, in nanoseconds; only to guess windows
 	pool    sync.Pool
+	line    line // who waits for what others hold
 }
 
 // Open checks the configuration, defines its caps in the store and returns the ledger. All mistakes are reported at once,

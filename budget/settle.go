@@ -82,6 +82,7 @@ func (l *Ledger) settlement(ctx context.Context, op, id string, ask func(context
 	if err := l.fail(op, ask(ctx, ans)); err != nil {
 		return Settlement{}, err
 	}
+	l.line.freed(ans.Left)
 	return Settlement{ID: id, State: ans.State, Reserved: ans.Reserved, Actual: ans.Actual, Over: ans.Over, Overrun: !ans.Over.IsZero(),
 		Unconfirmed: ans.State.Unconfirmed(), Late: ans.Late, Duplicate: ans.Duplicate, Left: copied(ans.Left), Crossed: copied(ans.Crossed)}, nil
 }

@@ -1,0 +1,212 @@
+package budget_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gridloop/gridloop/budget"
+)
+
+// counting counts what a store is asked.
+type counting struct {
+	budget.Store
+	reserves atomic.Int64
+	remote   bool
+}
+
+func (c *counting) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
+	c.reserves.Add(1)
+	return c.Store.Reserve(ctx, account, op, ans)
+}
+
+func (c *counting) Traits() budget.Traits {
+	t := c.Store.Traits()
+	t.Local = t.Local && !c.remote
+	return t
+}
+
+func accountCap(limit int64) budget.Cap {
+	return budget.Cap{For: budget.Account(), Meter: budget.MeterTokens, Limit: limit, Per: budget.Lifetime(), Soft: []int{}}
+}
+
+func ledgerOn(t *testing.T, s budget.Store, caps ...budget.Cap) *budget.Ledger {
+	t.Helper()
+	l, err := budget.Open(t.Context(), budget.Config{Store: s, Caps: caps})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func tokensOf(id, tenant string, n int64) budget.Request {
+	return budget.Request{ID: id, Scopes: []budget.Scope{{Kind: "tenant", Name: tenant}}, Amounts: budget.Amounts{Tokens: n}}
+}
+
+// waiters starts callers one after the other and records who is served when.
+type waiters struct {
+	t  *testing.T
+	l  *budget.Ledger
+	mu sync.Mutex
+	in []string
+	wg sync.WaitGroup
+}
+
+func (w *waiters) start(id, tenant string, n int64, hold time.Duration) {
+	w.wg.Go(func() {
+		if _, err := w.l.ReserveWait(w.t.Context(), tokensOf(id, tenant, n)); err != nil {
+			w.t.Errorf("%s: %v", id, err)
+			return
+		}
+		w.mu.Lock()
+		w.in = append(w.in, id)
+		w.mu.Unlock()
+		time.Sleep(hold)
+		if err := w.l.Void(w.t.Context(), id, budget.ProofNeverDispatched); err != nil {
+			w.t.Error(err)
+		}
+	})
+	synctest.Wait()
+}
+
+func TestWaitersAreServedInTurnAndTenantsFairly(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		start func(*waiters)
+		want  string
+	}{
+		{"first come, first served", func(w *waiters) {
+			for i := range 5 {
+				w.start(fmt.Sprint("a", i), "a", 100, time.Second)
+			}
+		}, "a0 a1 a2 a3 a4"},
+		{"tenants in turn", func(w *waiters) {
+			for i := range 5 {
+				w.start(fmt.Sprint("a", i), "a", 100, time.Second)
+			}
+			w.start("b0", "b", 100, time.Second)
+			w.start("b1", "b", 100, time.Second)
+			w.start("c0", "c", 100, time.Second)
+		}, "a0 a1 b0 c0 a2 b1 a3 a4"},
+		{"small ones do not overtake a large one", func(w *waiters) {
+			w.start("a0", "a", 60, time.Second)
+			w.start("large", "a", 100, time.Second)
+			w.start("small", "a", 10, time.Second)
+		}, "a0 large small"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &waiters{t: t, l: ledgerOn(t, budget.NewMemory(budget.Volatile()), accountCap(100))}
+				tc.start(w)
+				w.wg.Wait()
+				if got := strings.Join(w.in, " "); got != tc.want {
+					t.Errorf("served were %s, want %s", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// A settlement wakes one waiter, not all of them.
+func TestWaitersDoNotStampede(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &counting{Store: budget.NewMemory(budget.Volatile())}
+		w := &waiters{t: t, l: ledgerOn(t, s, accountCap(100))}
+		const n = 200
+		for i := range n {
+			w.start(fmt.Sprint("w", i), fmt.Sprint("t", i%7), 100, 50*time.Millisecond)
+		}
+		began := time.Now()
+		w.wg.Wait()
+		if took := time.Since(began); took > n*50*time.Millisecond {
+			t.Errorf("%d waiters took %v: somebody was not woken by a settlement", n, took)
+		}
+		if asked := s.reserves.Load(); asked > 3*n {
+			t.Errorf("the store was asked %d times for %d waiters", asked, n)
+		}
+		if len(w.in) != n {
+			t.Errorf("%d of %d were served", len(w.in), n)
+		}
+	})
+}
+
+func TestWaitEndsWithItsContextAndPassesItsTurnOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := ledgerOn(t, budget.NewMemory(budget.Volatile()), accountCap(100))
+		if _, err := l.Reserve(t.Context(), tokensOf("held", "a", 100)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		left := make(chan error, 1)
+		go func() { _, err := l.ReserveWait(ctx, tokensOf("gone", "a", 100)); left <- err }()
+		synctest.Wait()
+		w := &waiters{t: t, l: l}
+		w.start("next", "a", 100, 0)
+		if err := <-left; !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, budget.ErrHeld) {
+			t.Errorf("it ended with %v", err)
+		}
+		if s, _ := l.Snapshot(t.Context()); s[0].Held != 100 {
+			t.Errorf("who waited holds something: %+v", s)
+		}
+		if _, err := l.Settle(t.Context(), "held", budget.Amounts{}); err != nil {
+			t.Fatal(err)
+		}
+		w.wg.Wait()
+		if !slices.Equal(w.in, []string{"next"}) {
+			t.Errorf("served were %v", w.in)
+		}
+	})
+}
+
+// Waiting is for held only: what is spent or can never fit is said at once.
+func TestOnlyWhatIsHeldIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := ledgerOn(t, budget.NewMemory(budget.Volatile()), accountCap(100))
+		began := time.Now()
+		if _, err := l.ReserveWait(t.Context(), tokensOf("big", "a", 101)); !errors.Is(err, budget.ErrTooBig) {
+			t.Error(err)
+		}
+		if _, err := l.Reserve(t.Context(), tokensOf("r", "a", 60)); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { _, err := l.ReserveWait(t.Context(), tokensOf("w", "a", 50)); done <- err }()
+		synctest.Wait()
+		if _, err := l.Settle(t.Context(), "r", budget.Amounts{Tokens: 60}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; !errors.Is(err, budget.ErrSpent) || !time.Now().Equal(began) {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// What another process settles is found by asking now and then.
+func TestWaitFindsWhatOthersSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := budget.NewMemory(budget.Volatile())
+		here, there := ledgerOn(t, s, accountCap(100)), ledgerOn(t, s, accountCap(100))
+		if _, err := there.Reserve(t.Context(), tokensOf("r", "a", 100)); err != nil {
+			t.Fatal(err)
+		}
+		w := &waiters{t: t, l: here}
+		w.start("w", "a", 100, 0)
+		time.Sleep(time.Minute)
+		began := time.Now()
+		if _, err := there.Settle(t.Context(), "r", budget.Amounts{}); err != nil {
+			t.Fatal(err)
+		}
+		w.wg.Wait()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("found after %v", took)
+		}
+	})
+}
