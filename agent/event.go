@@ -97,6 +97,21 @@ type BudgetDenied struct {
 	Detail     string // every violated cap
 }
 
+// HeldWait says that a cap is held by calls of others, and the run waits for them.
+type HeldWait struct {
+	Step       int
+	Instrument string
+	Detail     string // every violated cap
+}
+
+// HeldDone says that a wait for what others hold is over.
+type HeldDone struct {
+	Step       int
+	Instrument string
+	Waited     time.Duration
+	OK         bool // there is room now
+}
+
 // BudgetOverrun says that a call used more than was reserved for it. The use is
 // counted in full.
 type BudgetOverrun struct {
@@ -140,6 +155,8 @@ func (TopUpWait) event()     {}
 func (TopUpDone) event()     {}
 func (Retrying) event()      {}
 func (BudgetDenied) event()  {}
+func (HeldWait) event()      {}
+func (HeldDone) event()      {}
 func (BudgetOverrun) event() {}
 func (CapCrossed) event()    {}
 func (Warning) event()       {}

@@ -39,6 +39,7 @@ func (a *Agent) Explain() string {
 	fmt.Fprintf(&b, "\nspending\n")
 	row("estimate", string(a.estimator.Mode())+" bound on prompts")
 	row("overrun", overrunInWords[a.spending.Overrun])
+	row("held", heldInWords[a.spending.Held])
 
 	fmt.Fprintf(&b, "\ncaps\n")
 	if !a.ownLedger {
@@ -91,6 +92,11 @@ func (a *Agent) Explain() string {
 		row(name, "an agent: its runs spend from this one's caps too")
 	}
 	return b.String()
+}
+
+var heldInWords = map[HeldPolicy]string{
+	HeldRetry: "what others hold is asked for again, for some seconds",
+	HeldLine:  "what others hold is waited for, as long as for top-ups, holding nothing",
 }
 
 var overrunInWords = map[OverrunPolicy]string{

@@ -65,10 +65,11 @@ type fileLimits struct {
 type fileSpending struct {
 	Estimate string `yaml:"estimate"` // strict, incremental, calibrated
 	Overrun  string `yaml:"overrun"`  // continue, halt_instrument, halt_scope
+	Held     string `yaml:"held"`     // wait
 }
 
 func (s fileSpending) spending() Spending {
-	return Spending{Estimate: budget.EstimateMode(s.Estimate), Overrun: OverrunPolicy(s.Overrun)}
+	return Spending{Estimate: budget.EstimateMode(s.Estimate), Overrun: OverrunPolicy(s.Overrun), Held: HeldPolicy(s.Held)}
 }
 
 // The scalar types of the file know "none", so that it is never implied.

@@ -33,6 +33,11 @@ func (r *run) model(ctx context.Context, op Op) (out Outcome) {
 		}
 	}()
 	resp, err := c.call(ctx)
+	for c.standsInLine(err) {
+		if err = c.waitHeld(ctx, err); err == nil {
+			resp, err = c.call(ctx)
+		}
+	}
 	out = c.outcome(ctx, resp, err)
 	c.closeSpan(resp, err)
 	return out
@@ -62,6 +67,7 @@ type modelCall struct {
 	spanCtx context.Context // of the chat span
 	span    *tracing.ChatSpan
 	topup   *tracing.TopUpSpan
+	inVain  bool      // the wait for what others hold is used up
 	dry     time.Time // when the wait for a top-up began
 	text    bool      // text of this step was delivered
 }
@@ -293,7 +299,7 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 		c.rec.Waited = ge.Waited
 	}
 	later, isLater := errors.AsType[*grid.TryLaterError](err)
-	o.Waited = c.rec.Waited
+	o.Waited = c.rec.Waited + c.rec.HeldWait
 	c.rec.LeftNanoUSD, c.rec.LeftPercent = r.leftNanoUSD, r.leftPercent
 	switch {
 	case err == nil:
@@ -361,7 +367,7 @@ func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
 		default:
 			return nil, &Failure{Class: "no_label", Message: denied.Error()}
 		}
-		return &Refusal{Kind: kind, Instrument: c.instrument.ID, Detail: denied.Error()}, nil
+		return &Refusal{Kind: kind, Instrument: c.instrument.ID, Detail: denied.Error(), Waited: c.inVain && kind == RefusedHeld}, nil
 	case errors.As(err, &tooLong):
 		return &Refusal{Kind: RefusedTooLong, Instrument: c.instrument.ID, Detail: tooLong.Error()}, nil
 	case errors.Is(err, ErrPriceUnknown):

@@ -163,6 +163,7 @@ type Refusal struct {
 	Instrument string        `json:"instrument,omitempty"`
 	After      time.Duration `json:"after,omitempty"` // when to try again, as far as it is known
 	Detail     string        `json:"detail,omitempty"`
+	Waited     bool          `json:"waited,omitempty"` // asking again soon is no use: it was waited for
 }
 
 // Failure is an error as data. Errors do not survive being written down, so

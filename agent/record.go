@@ -40,6 +40,7 @@ type StepRecord struct {
 	Attempts  []AttemptRecord `json:"attempts,omitempty"`
 	Waited    time.Duration   `json:"waited,omitempty"`     // for a top-up
 	RetryWait time.Duration   `json:"retry_wait,omitempty"` // between retries
+	HeldWait  time.Duration   `json:"held_wait,omitempty"`  // for what others held
 
 	CostNanoUSD int64 `json:"cost_nano_usd"` // sum over Attempts
 	// LeftNanoUSD is what the tightest money cap had left after the step; -1

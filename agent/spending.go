@@ -20,7 +20,24 @@ type Spending struct {
 	// Overrun is what happens when a call used more than was reserved for it; empty
 	// is OverrunDefault. The use is counted in full and announced in any case.
 	Overrun OverrunPolicy
+	// Held is what a run does when a cap would have room once calls of others have
+	// settled; empty is HeldRetry.
+	Held HeldPolicy
 }
+
+// HeldPolicy says what a run does when a cap is held by calls of others.
+type HeldPolicy string
+
+// What a run does when a cap is held by calls of others.
+const (
+	// HeldRetry asks again a few times, for some twelve seconds, and then ends the
+	// run with an answer. The run keeps back its answer meanwhile.
+	HeldRetry HeldPolicy = ""
+	// HeldLine stands in line for as long as Limits.Wait allows, fairly between
+	// tenants, and holds nothing meanwhile: not even what is kept back for the
+	// answer at a limit, so a run whose wait was in vain may end without one.
+	HeldLine HeldPolicy = "wait"
+)
 
 // OverrunPolicy says what is stopped when a call used more than was reserved.
 type OverrunPolicy string
@@ -48,7 +65,8 @@ func (s Spending) validate() error {
 	if _, err := budget.NewEstimator(s.Estimate); err != nil {
 		errs = append(errs, fmt.Errorf("agent: Spending: %w", err))
 	}
-	errs = append(errs, oneOf("Overrun", s.Overrun, OverrunDefault, OverrunContinue, OverrunHaltInstrument, OverrunHaltScope))
+	errs = append(errs, oneOf("Overrun", s.Overrun, OverrunDefault, OverrunContinue, OverrunHaltInstrument, OverrunHaltScope),
+		oneOf("Held", s.Held, HeldRetry, HeldLine))
 	return errors.Join(errs...)
 }
 
@@ -71,6 +89,7 @@ func (s Spending) merge(f Spending) (Spending, error) {
 	return Spending{
 		Estimate: mergeWord("Estimate", "estimate", s.Estimate, f.Estimate, &errs),
 		Overrun:  mergeWord("Overrun", "overrun", s.Overrun, f.Overrun, &errs),
+		Held:     mergeWord("Held", "held", s.Held, f.Held, &errs),
 	}, errors.Join(errs...)
 }
 

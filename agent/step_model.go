@@ -131,7 +131,7 @@ func (s State) refused(op Op, r Refusal) (State, []Op) {
 		s.Exclude = append(slices.Clip(slices.Clone(s.Exclude)), r.Instrument)
 		return s.reissue(op)
 	case RefusedHeld:
-		if s.Held >= heldTries {
+		if r.Waited || s.Held >= heldTries {
 			return s.finish(StopBudget, "a cap is held by other runs: "+r.Detail)
 		}
 		s.Held++

@@ -19,6 +19,8 @@ const (
 	eventReserved      = "gridloop.budget.reserved"
 	eventSettled       = "gridloop.budget.settled"
 	eventOverrun       = "gridloop.budget.overrun"
+	eventHeldStarted   = "gridloop.budget.wait.started"
+	eventHeldFinished  = "gridloop.budget.wait.finished"
 	eventReleased      = "gridloop.budget.released"
 	eventDenied        = "gridloop.budget.denied"
 	eventRetry         = "gridloop.retry.scheduled"

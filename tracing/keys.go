@@ -85,6 +85,8 @@ const (
 	keySettled         = attribute.Key("gridloop.budget.settled.nano_usd")
 	keyOverrun         = attribute.Key("gridloop.budget.overrun")
 	keyUnconfirmed     = attribute.Key("gridloop.budget.unconfirmed")
+	keyHeldOutcome     = attribute.Key("gridloop.budget.wait.outcome")
+	keyHeldWait        = attribute.Key("gridloop.budget.wait")
 	keyReservation     = attribute.Key("gridloop.budget.reservation")
 	keyDenialKind      = attribute.Key("gridloop.budget.kind")
 	keyCap             = attribute.Key("gridloop.budget.cap")
