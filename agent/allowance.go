@@ -83,7 +83,7 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 	}
 	d := r.a.router.Decide(router.Step{
 		Run: r.id, Index: in.Step, Kind: router.KindText, PromptBytes: int64(bytesOf(in.Messages) + len(r.format)), MaxTokens: finalTokens,
-		Schema: in.Schema, Final: true, Pin: in.Pin, Sticky: in.Sticky, Labels: routeLabels(&r.state),
+		Schema: in.Schema, Final: true, Pin: in.Pin, Sticky: in.Sticky, Exclude: r.mispriced(), Labels: routeLabels(&r.state),
 	}, router.Snapshot{Instruments: r.market.instruments, LeftPercent: r.leftPercent})
 	inst, ok := r.market.Find(d.Instrument)
 	if !ok {

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -32,12 +31,10 @@ const lease = 2 * time.Minute
 func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Context, error) {
 	r := c.r
 	prompt := c.promptOf(at)
-	c.price = r.client.Catalogue().Price(at.Instrument)
-	if c.price.NanoUSDPerUnit == 0 {
-		if r.strictMoney {
-			return ctx, fmt.Errorf("%w: set instruments.%s.max_price in the file, or Instrument.MaxPriceNanoUSD in the catalogue", ErrPriceUnknown, at.Instrument)
-		}
-		r.warn(c.in.Step, "no price is known for "+at.Instrument+": only the token half of the run's cap holds; set instruments."+at.Instrument+".max_price")
+	offer, _ := r.client.Catalogue().Market().Find(at.Instrument)
+	c.price = offer.Price
+	if err := r.priced(offer, c.in.Step); err != nil {
+		return ctx, err
 	}
 	c.attempts++
 	id := c.op.Key + "/" + c.incarnation + "/" + strconv.Itoa(c.attempts)

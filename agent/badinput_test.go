@@ -167,6 +167,8 @@ func TestMistakesOfTheFileAreNamedWithTheirPlace(t *testing.T) {
 		{"a cap of no money beside tokens", "version: 1\ncaps:\n  - for: account\n    money: \"\"\n    tokens: 5\n    per: day UTC\n", []string{"caps[0].money"}},
 		{"an estimate that is none", "version: 1\nspending:\n  estimate: guess\n", []string{"Estimate", "guess", "calibrated"}},
 		{"an overrun policy that is none", "version: 1\nspending:\n  overrun: panic\n", []string{"Spending.Overrun", "panic", "halt_scope"}},
+		{"a price policy that is none", "version: 1\nspending:\n  price: pay\n", []string{"Spending.Price", "pay", "reroute"}},
+		{"a held policy that is none", "version: 1\nspending:\n  held: shout\n", []string{"Spending.Held", "shout", "wait"}},
 		{"a negative cap", "version: 1\ncaps:\n  - for: account\n    tokens: -5\n    per: day UTC\n", []string{"-5"}},
 		{"a cap of zero dollars", "version: 1\ncaps:\n  - for: account\n    money: $0\n    per: day UTC\n", []string{"money"}},
 	} {

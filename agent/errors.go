@@ -20,6 +20,7 @@ var (
 	ErrInvalidOutput = errors.New("agent: the answer does not have the wanted form")
 	ErrNoAnswer      = errors.New("agent: the run was stopped before there was any answer")
 	ErrPriceUnknown  = errors.New("agent: no price is known for the instrument, so its money cap cannot hold")
+	ErrPriceOver     = errors.New("agent: the instrument is dearer than its max_price")
 	ErrNoInstrument  = errors.New("agent: no instrument can serve the step")
 )
 

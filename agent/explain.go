@@ -40,6 +40,7 @@ func (a *Agent) Explain() string {
 	row("estimate", string(a.estimator.Mode())+" bound on prompts")
 	row("overrun", overrunInWords[a.spending.Overrun])
 	row("held", heldInWords[a.spending.Held])
+	row("price", priceInWords[a.spending.Price])
 
 	fmt.Fprintf(&b, "\ncaps\n")
 	if !a.ownLedger {
@@ -97,6 +98,11 @@ func (a *Agent) Explain() string {
 var heldInWords = map[HeldPolicy]string{
 	HeldRetry: "what others hold is asked for again, for some seconds",
 	HeldLine:  "what others hold is waited for, as long as for top-ups, holding nothing",
+}
+
+var priceInWords = map[PricePolicy]string{
+	PriceDeny:    "unknown under a money cap, or above max_price: the run is refused",
+	PriceReroute: "unknown under a money cap, or above max_price: another instrument serves",
 }
 
 var overrunInWords = map[OverrunPolicy]string{

@@ -66,10 +66,11 @@ type fileSpending struct {
 	Estimate string `yaml:"estimate"` // strict, incremental, calibrated
 	Overrun  string `yaml:"overrun"`  // continue, halt_instrument, halt_scope
 	Held     string `yaml:"held"`     // wait
+	Price    string `yaml:"price"`    // reroute
 }
 
 func (s fileSpending) spending() Spending {
-	return Spending{Estimate: budget.EstimateMode(s.Estimate), Overrun: OverrunPolicy(s.Overrun), Held: HeldPolicy(s.Held)}
+	return Spending{Estimate: budget.EstimateMode(s.Estimate), Overrun: OverrunPolicy(s.Overrun), Held: HeldPolicy(s.Held), Price: PricePolicy(s.Price)}
 }
 
 // The scalar types of the file know "none", so that it is never implied.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
@@ -133,6 +134,10 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		Tools:     r.a.defs != nil && !in.NoTools, Schema: in.Schema, Final: in.Final, Pin: pin,
 		Sticky: in.Sticky, Escalation: in.Escalation, Exclude: in.Exclude, Labels: routeLabels(&r.state),
 	}
+	mispriced := r.mispriced()
+	if len(mispriced) > 0 {
+		step.Exclude = append(slices.Clone(mispriced), in.Exclude...)
+	}
 	market := router.Snapshot{Instruments: r.market.instruments, LeftPercent: r.leftPercent}
 	d := r.a.router.Decide(step, market)
 	rec := &c.rec
@@ -145,6 +150,14 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		rec.Candidates[i] = Candidate{k.Instrument, k.Skipped}
 	}
 	if d.Instrument == "" {
+		if len(mispriced) > 0 {
+			step.Exclude = in.Exclude
+			if offer, ok := r.market.Find(r.a.router.Decide(step, market).Instrument); ok {
+				if err := r.priced(offer, in.Step); err != nil {
+					return d, err
+				}
+			}
+		}
 		step.PromptBytes, step.Exclude = 0, nil
 		if r.a.router.Decide(step, market).Instrument != "" {
 			// Only the size stands in the way: a limit, not an error.
@@ -370,6 +383,8 @@ func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
 		return &Refusal{Kind: kind, Instrument: c.instrument.ID, Detail: denied.Error(), Waited: c.inVain && kind == RefusedHeld}, nil
 	case errors.As(err, &tooLong):
 		return &Refusal{Kind: RefusedTooLong, Instrument: c.instrument.ID, Detail: tooLong.Error()}, nil
+	case errors.Is(err, ErrPriceOver):
+		return nil, &Failure{Class: "price_over", Message: err.Error()}
 	case errors.Is(err, ErrPriceUnknown):
 		return nil, &Failure{Class: "price_unknown", Message: err.Error()}
 	case errors.Is(err, ErrNoInstrument) && errors.Is(err, grid.ErrTooLong):

@@ -124,6 +124,8 @@ type market struct {
 	*grid.Market
 	instruments []router.Instrument // by ID
 	unpriced    bool                // some have no price
+	over        []string            // dearer than their max_price
+	noPrice     []string
 }
 
 func newMarket(from *grid.Market) *market {
@@ -136,6 +138,12 @@ func newMarket(from *grid.Market) *market {
 			PriceNanoUSD: in.Price.NanoUSDPerUnit, NoTools: in.NoTools, NoSchema: in.NoSchema,
 		})
 		m.unpriced = m.unpriced || in.Price.NanoUSDPerUnit == 0
+		switch {
+		case in.Price.NanoUSDPerUnit == 0:
+			m.noPrice = append(m.noPrice, in.ID)
+		case in.OverMax:
+			m.over = append(m.over, in.ID)
+		}
 	}
 	slices.SortFunc(m.instruments, func(a, b router.Instrument) int { return strings.Compare(a.ID, b.ID) })
 	return m

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/tracing"
 )
 
@@ -23,6 +24,47 @@ type Spending struct {
 	// Held is what a run does when a cap would have room once calls of others have
 	// settled; empty is HeldRetry.
 	Held HeldPolicy
+	// Price is what a step does on an instrument without a price under an explicit
+	// money cap, or dearer than its max_price; empty is PriceDeny.
+	Price PricePolicy
+}
+
+// PricePolicy says what a step does on an instrument whose price cannot be bounded.
+type PricePolicy string
+
+// What a step does on an instrument whose price cannot be bounded.
+const (
+	// PriceDeny ends the run with [ErrPriceUnknown] or [ErrPriceOver].
+	PriceDeny PricePolicy = ""
+	// PriceReroute lets the router choose among the other instruments, and denies
+	// when none can serve.
+	PriceReroute PricePolicy = "reroute"
+)
+
+// mispriced are the instruments that a step of the run must not be served on.
+func (r *run) mispriced() []string {
+	m := r.market
+	if r.a.spending.Price != PriceReroute || len(m.over) == 0 && (len(m.noPrice) == 0 || !r.strictMoney) {
+		return nil
+	}
+	if !r.strictMoney {
+		return m.over
+	}
+	return append(slices.Clone(m.over), m.noPrice...)
+}
+
+// priced refuses an instrument whose price cannot be bounded.
+func (r *run) priced(o grid.Offer, step int) error {
+	switch {
+	case o.OverMax:
+		return fmt.Errorf("%w: %s: raise instruments.%s.max_price, route to another, or wait", ErrPriceOver, o.ID, o.ID)
+	case o.Price.NanoUSDPerUnit > 0:
+	case r.strictMoney:
+		return fmt.Errorf("%w: set instruments.%s.max_price in the file, or Instrument.MaxPriceNanoUSD in the catalogue", ErrPriceUnknown, o.ID)
+	default:
+		r.warn(step, "no price is known for "+o.ID+": only the token half of the run's cap holds; set instruments."+o.ID+".max_price")
+	}
+	return nil
 }
 
 // HeldPolicy says what a run does when a cap is held by calls of others.
@@ -66,6 +108,7 @@ func (s Spending) validate() error {
 		errs = append(errs, fmt.Errorf("agent: Spending: %w", err))
 	}
 	errs = append(errs, oneOf("Overrun", s.Overrun, OverrunDefault, OverrunContinue, OverrunHaltInstrument, OverrunHaltScope),
+		oneOf("Price", s.Price, PriceDeny, PriceReroute),
 		oneOf("Held", s.Held, HeldRetry, HeldLine))
 	return errors.Join(errs...)
 }
@@ -89,6 +132,7 @@ func (s Spending) merge(f Spending) (Spending, error) {
 	return Spending{
 		Estimate: mergeWord("Estimate", "estimate", s.Estimate, f.Estimate, &errs),
 		Overrun:  mergeWord("Overrun", "overrun", s.Overrun, f.Overrun, &errs),
+		Price:    mergeWord("Price", "price", s.Price, f.Price, &errs),
 		Held:     mergeWord("Held", "held", s.Held, f.Held, &errs),
 	}, errors.Join(errs...)
 }

@@ -23,6 +23,9 @@ type Market struct {
 type Offer struct {
 	Instrument
 	Price Price
+	// OverMax says that the last lot seen in the last 24 hours, or the live price, is
+	// above the operator's ceiling: Price bounds nothing then.
+	OverMax bool
 }
 
 // Find returns the offer of that name.
@@ -51,7 +54,11 @@ func (c *Catalogue) Market() *Market {
 			m.until = until
 		}
 		m.byID[id] = len(m.Offers)
-		m.Offers = append(m.Offers, Offer{l.Instrument, price})
+		over, until := l.overMax(now)
+		if !until.IsZero() && (m.until.IsZero() || until.Before(m.until)) {
+			m.until = until
+		}
+		m.Offers = append(m.Offers, Offer{l.Instrument, price, over})
 	}
 	c.market.Store(m)
 	return m
@@ -68,6 +75,27 @@ func (c *Catalogue) change() {
 func (c *Catalogue) Price(id string) Price {
 	offer, _ := c.Market().Find(id)
 	return offer.Price
+}
+
+// overMax tells whether the market was seen to be dearer than the operator's ceiling,
+// and until when that holds if nothing is observed.
+func (l *listed) overMax(now time.Time) (over bool, until time.Time) {
+	if l.MaxPriceNanoUSD == 0 {
+		return false, until
+	}
+	last := seenPrice{}
+	for _, lot := range l.lots {
+		if now.Sub(lot.at) < lotMemory && !lot.at.Before(last.at) {
+			last = lot
+		}
+	}
+	switch {
+	case l.liveOK && l.live.nanoUSD > l.MaxPriceNanoUSD:
+		return true, until
+	case last.nanoUSD > l.MaxPriceNanoUSD:
+		return true, last.at.Add(lotMemory)
+	}
+	return false, until
 }
 
 // price is the price at a moment, and until when it holds if nothing is observed; zero
