@@ -37,6 +37,11 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 		return ctx, err
 	}
 	c.attempts++
+	c.sends()
+	if c.topup == nil {
+		r.watch.turn(DoingStore, at.Instrument, at.Start)
+		defer r.watch.turn(DoingModel, at.Instrument, at.Start)
+	}
 	id := c.op.Key + "/" + c.incarnation + "/" + strconv.Itoa(c.attempts)
 	grant, amount, err := c.reserve(ctx, id, prompt, at)
 	if err != nil {
@@ -148,6 +153,7 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 		r.warn(c.in.Step, "a reservation could not be settled; it is charged when its lease runs out: "+err.Error())
 	}
 	c.rec.CostNanoUSD += rec.CostNanoUSD
+	r.spends(rec.CostNanoUSD)
 	c.rec.Attempts = append(c.rec.Attempts, rec)
 	end := tracing.AttemptEnd{Status: v.Status, ErrorType: errorType(v), Billed: string(v.Billed), End: v.End, RequestID: v.RequestID}
 	if rec.CostSource == CostEstimate {

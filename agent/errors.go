@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Errors that callers may branch on with errors.Is. Errors of the rooms come
@@ -41,6 +42,7 @@ type Paused struct {
 	Detail string        // one sentence
 	Calls  []PendingCall // with PauseApproval: the calls to decide
 	Err    error         // what led here, when it was an error; errors.Is sees it
+	at     time.Time
 }
 
 func (p *Paused) Error() string {

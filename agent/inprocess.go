@@ -57,10 +57,12 @@ func (x *inProcess) Do(ctx context.Context, limit int, ops []Op) ([]Outcome, err
 func (x *inProcess) one(ctx context.Context, op Op) (out Outcome, ok bool) {
 	r := x.run
 	start := time.Now()
+	slot := r.watch.begin(&op, start)
 	defer func() {
 		if p := recover(); p != nil {
 			out = r.broken(op, p)
 		}
+		r.watch.end(slot)
 		out.Key, out.Issue, out.Start, out.End = op.Key, op.Issue, start, time.Now()
 	}()
 	if ctx.Err() != nil {
@@ -112,9 +114,18 @@ func callID(op Op) string {
 func (r *run) sleep(ctx context.Context, op Op) Outcome {
 	t := time.NewTimer(op.Sleep.For)
 	defer t.Stop()
+	var froze chan struct{}
+	if op.Sleep.For > lookEvery {
+		froze = make(chan struct{})
+		w := &freezeWait{scopes: r.scopes, tell: func(*frozen) { close(froze) }}
+		r.freezes.wait(r.ledger, w)
+		defer r.freezes.stop(w)
+	}
 	select {
 	case <-t.C:
 		return Outcome{}
+	case <-froze:
+		return Outcome{} // the op that this rest held back meets the freeze itself
 	case <-ctx.Done():
 		return Outcome{Canceled: true}
 	}

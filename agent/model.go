@@ -33,6 +33,7 @@ func (r *run) model(ctx context.Context, op Op) (out Outcome) {
 			c.closeSpan(nil, errPanicked)
 		}
 	}()
+	defer c.sends()
 	resp, err := c.call(ctx)
 	for c.standsInLine(err) {
 		if err = c.waitHeld(ctx, err); err == nil {
@@ -61,6 +62,7 @@ type modelCall struct {
 	maxTokens  int
 	stream     bool
 	open       *attempt // between Begin and End
+	frozen     *freezeWait
 	attempts   int
 	reserved   int64 // nano-USD of the last attempt
 
@@ -173,6 +175,7 @@ func (c *modelCall) route(ctx context.Context, prompt int) (router.Decision, err
 		return d, fmt.Errorf("%w: the router chose %q, which the catalogue does not have", ErrNoInstrument, d.Instrument)
 	}
 	c.instrument, c.price = offer.Instrument, offer.Price
+	r.watch.turn(DoingModel, offer.ID, time.Time{})
 	rec.Instrument, rec.Family, rec.Tier = offer.ID, offer.Family, offer.Tier
 	rec.PriceNanoUSD, rec.PriceSource = c.price.NanoUSDPerUnit, c.price.Source
 	if !c.price.At.IsZero() {
@@ -262,11 +265,13 @@ func (c *modelCall) delta(d grid.Delta) {
 // work: the run's wall clock stands still.
 func (c *modelCall) notice(n grid.Notice) {
 	r := c.r
+	c.waits(n)
 	switch n.Kind {
 	case grid.NoticeTopUpWait:
 		if c.topup == nil {
 			c.timer.pause()
 			c.dry = time.Now()
+			r.watch.turn(DoingTopUp, n.Instrument, c.dry)
 			_, c.topup = r.a.tracing.TopUpWait(c.chatCtx(), tracing.TopUpStart{Instrument: n.Instrument, Start: c.dry, Tries: n.Attempt})
 		}
 		emit(r, TopUpWait{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Waited: n.Waited, Next: n.Delay, Position: n.Position, Estimate: n.Estimate})
@@ -278,7 +283,10 @@ func (c *modelCall) notice(n grid.Notice) {
 	case grid.NoticeNoStream:
 		c.stream, c.rec.StreamReason = false, StreamCuts
 		r.warn(c.in.Step, n.Instrument+" breaks its streams off: for a while it is asked without streaming")
+	case grid.NoticeRateWait:
+		r.watch.turn(DoingRate, n.Instrument, time.Now())
 	case grid.NoticeRetry:
+		r.watch.turn(DoingRetry, n.Instrument, time.Now())
 		emit(r, Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
 		r.a.tracing.RetryScheduled(c.chatCtx(), tracing.Retry{Instrument: n.Instrument, Step: c.in.Step, Attempt: n.Attempt, ErrorType: statusOr(n.Status, string(n.Class)), Delay: n.Delay})
 	}
@@ -324,6 +332,11 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 		}
 		r.remember(ref, resp.Message)
 		out.Message = &ref
+	case frozenWhile(ctx) != nil:
+		z := frozenWhile(ctx)
+		r.blame(z)
+		c.denied(ctx, z)
+		out.Refused = &Refusal{Kind: RefusedFrozen, Instrument: c.instrument.ID, Detail: z.Error()}
 	case overTime(ctx):
 		o.OverTime = true
 	case ctx.Err() != nil:

@@ -53,6 +53,10 @@ type run struct {
 	leftNanoUSD int64
 	leftPercent int
 	market      *market
+	freezes     *freezes // of the agent at the root
+	watch       watch
+	labels      Labels  // those of state, which only the loop may read
+	paused      *Paused // while it is parked
 
 	mu      sync.Mutex
 	cause   error // the Go error behind State.Failure or a pause
@@ -104,7 +108,11 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 }
 
 func (r *run) ready() {
-	r.id = r.state.Run
+	r.id, r.labels = r.state.Run, r.state.Labels
+	r.freezes = &r.a.freezes
+	if r.parent != nil {
+		r.freezes = r.parent.freezes
+	}
 	r.scopes = runScopes(&r.state)
 	r.warned = make(map[string]bool)
 	r.leftNanoUSD, r.leftPercent = -1, -1
@@ -301,7 +309,6 @@ func (r *run) verdict(ctx context.Context, err error) error {
 	}
 	switch {
 	case errors.Is(err, ErrParked):
-		s.Stop = ""
 		return r.park()
 	case err != nil:
 		return fail("executor", err)
@@ -335,7 +342,7 @@ func (r *run) verdict(ctx context.Context, err error) error {
 
 // park keeps the run for Resume and says what it waits for.
 func (r *run) park() error {
-	p := &Paused{Token: "paused_" + randomID(16), Err: r.cause}
+	p := &Paused{Token: "paused_" + randomID(16), Err: r.cause, at: time.Now()}
 	r.waits(p)
 	r.a.mu.Lock()
 	defer r.a.mu.Unlock()
@@ -343,7 +350,7 @@ func (r *run) park() error {
 		return ErrClosed
 	}
 	r.a.parked[p.Token] = r
-	r.parked = true
+	r.parked, r.paused = true, p
 	return p
 }
 
@@ -408,7 +415,7 @@ func (a *Agent) unpark(token string, output *tools.Schema, o *runOptions) (*run,
 	}
 	delete(a.parked, token)
 	delete(a.ids, r.id)
-	r.parked = false
+	r.parked, r.paused = false, nil
 	for _, d := range o.decisions {
 		r.inbox[d.key] = d.d
 	}

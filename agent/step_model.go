@@ -21,6 +21,9 @@ func (s State) modelDone(a answered) (State, []Op) {
 	}
 	s = s.account(out)
 	if s.Phase == phaseFinal {
+		if out.Refused != nil && out.Refused.Kind == RefusedFrozen {
+			return s.park(a.op, PauseFrozen, out.Refused.Detail) // the answer is owed after the thaw
+		}
 		return s.finalDone(a)
 	}
 	switch {
@@ -182,6 +185,10 @@ func (s State) rested(a answered) (State, []Op) {
 	}
 	if a.op.Kind == OpAwait {
 		s.Waited = 0 // a resumed run has its wait budget again
+	}
+	if op.Model != nil && op.Model.Final {
+		s.Phase = phaseFinal
+		return s.reissue(*op)
 	}
 	if s.Limits.Wall > 0 && s.Elapsed >= s.Limits.Wall {
 		return s.finish(StopWall, "the limit of "+s.Limits.Wall.String()+" of work is reached")
