@@ -107,7 +107,8 @@ type CapState struct {
 	Scopes []Scope // shared and never changed
 	Meter  Meter
 	Window string
-	// Start and Reset bound this turn of the window; both are zero under a lifetime cap.
+	// Start and Reset bound this turn of the window; both are zero under a lifetime cap. Under a rolling one Start is zero,
+	// and Reset is when the oldest spending leaves, zero if nothing was spent.
 	Start, Reset time.Time
 	Limit        int64 // None when the cap never denies
 	Settled      int64 // spent, with what was charged

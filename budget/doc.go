@@ -17,7 +17,7 @@
 // long as the bounds, and the usage that settles them, are true.
 //
 // A [Cap] limits a [Meter] (money in nano-USD, tokens, requests, tool calls, or one of your own) for a [Target] (one tenant,
-// each tenant, one instrument, the account) per [Window] (a calendar day in a zone, a fixed stretch, a lifetime). A refusal
+// each tenant, one instrument, the account) per [Window] (a calendar day in a zone, a fixed stretch, the last 24 hours, a lifetime). A refusal
 // is a [DeniedError]: it names every cap that refused, whether it is held by calls in flight, spent, or too small for the
 // request at any time, and when it resets.
 //

@@ -13,7 +13,7 @@ import (
 var (
 	ErrDenied  = errors.New("budget: denied")
 	ErrHeld    = errors.New("budget: held by calls in flight: ask again when they have settled")
-	ErrSpent   = errors.New("budget: spent: wait for the window to turn, or raise the cap")
+	ErrSpent   = errors.New("budget: spent: wait until the window gives room again, or raise the cap")
 	ErrTooBig  = errors.New("budget: larger than the cap itself: ask for less")
 	ErrFrozen  = errors.New("budget: frozen: wait until it is unfrozen")
 	ErrNoLabel = errors.New("budget: the request lacks a label that a cap is for: label the run")
@@ -92,7 +92,7 @@ type Kind string
 // The kinds of denial, from what passes soonest to what never passes by itself.
 const (
 	KindHeld    Kind = "held"     // it fits once reservations in flight have settled
-	KindSpent   Kind = "spent"    // it fits when the window turns
+	KindSpent   Kind = "spent"    // it fits when the window turns or, if that rolls, when enough spending is old enough
 	KindTooBig  Kind = "too_big"  // it is larger than the whole limit
 	KindFrozen  Kind = "frozen"   // somebody pressed the stop button
 	KindNoLabel Kind = "no_label" // a cap is for each of a kind that the request does not name
@@ -107,8 +107,9 @@ type Violation struct {
 	Cap   string // Cap.ID; empty for a freeze
 	Scope Scope  // for no_label, Name is empty
 	Meter Meter
-	// Window and ResetAt say when the count starts anew; ResetAt is zero when it never does. For a freeze ResetAt is its
-	// end, zero when it stands until somebody ends it.
+	// Window and ResetAt say when the count starts anew; ResetAt is zero when it never does. Under a rolling window it is
+	// when enough spending has left for this very request, a smaller one may fit earlier; it is set for what is spent
+	// only. For a freeze ResetAt is its end, zero when it stands until somebody ends it.
 	Window    string
 	ResetAt   time.Time
 	Kind      Kind
@@ -143,6 +144,8 @@ func (v Violation) String() string {
 		s += ": ask again when calls in flight have settled"
 	case v.ResetAt.IsZero():
 		s += ": this cap does not reset, raise it"
+	case strings.HasPrefix(v.Window, "rolling "):
+		s += ": enough of that is older than the window at " + v.ResetAt.Format(time.RFC3339)
 	default:
 		s += ": it resets at " + v.ResetAt.Format(time.RFC3339)
 	}
@@ -189,8 +192,8 @@ func (e *DeniedError) Available(m Meter) (int64, bool) {
 	return left, bounded
 }
 
-// ResetAt is when the last of the violated windows has turned and the last freeze has ended; zero when one of them never
-// does, or when waiting would not help.
+// ResetAt is when the last of the violated windows has turned, or has room again, and the last freeze has ended; zero when
+// one of them never does, or when waiting would not help.
 func (e *DeniedError) ResetAt() time.Time {
 	var at time.Time
 	for _, v := range e.Violations {

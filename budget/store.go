@@ -18,7 +18,12 @@ import (
 //   - A lease is over when now >= expiry. What is over is charged in full (StateExpired), except an idle reservation,
 //     which is released. Reserve and Sweep do that, a bounded number at a time.
 //   - The counts that a reservation was admitted to are kept with it. Settling moves those, whatever the time.
-//   - A reservation that has ended is kept until the later of its last window's end and its lease, plus 24 hours.
+//   - A count with a rolling window has no turns. It keeps what was settled in buckets by the instant of admission
+//     ([Window.Rolls]); a bucket leaves, with its part of the sums, when its end is as old as the window is long. What is held
+//     counts whatever its age. Settling what was admitted in a bucket that has left gives up what is held, and no more.
+//     Thresholds are armed again when settled spending has fallen below them because time has passed.
+//   - A reservation that has ended is kept until the later of its last window's end (rolling: when its bucket leaves) and its
+//     lease, plus 24 hours.
 //     Forgetting it earlier, to bound memory, only ever leaves money charged.
 //   - Errors that are not those of this package mean that nothing is known about the outcome; the ledger reports them as
 //     [ErrUnavailable]. Operations on one reservation ignore that ctx was cancelled if they cannot block.

@@ -81,11 +81,18 @@ func (l *Ledger) runway(ctx context.Context, m Meter, row *TopRow) error {
 }
 
 // lasts is how long the cap lasts at a pace: in this turn of its window, or in the next one, which begins with nothing
-// spent; NoRunway if neither is long enough. Of a window without turns, what leaves it meanwhile is not reckoned with.
+// spent; NoRunway if neither is long enough. Of a rolling window, what leaves it meanwhile is reckoned with only if the pace
+// is one that it bears for ever.
 func (c *CapState) lasts(now time.Time, perMinute int64) time.Duration {
 	left := spending(max(c.Left, 0), perMinute)
 	window, err := ParseWindow(c.Window)
-	if err != nil || c.Reset.IsZero() || left == 0 {
+	if err != nil || left == 0 {
+		return left
+	}
+	if length, bucket := window.Rolls(); length > 0 && left >= length+bucket {
+		return NoRunway // by then all that was spent until now has left, and so on
+	}
+	if c.Reset.IsZero() {
 		return left
 	}
 	next := window.At(c.Reset)

@@ -8,6 +8,42 @@ import (
 	"github.com/gridloop/gridloop/budget"
 )
 
+func TestARunwayKnowsThatWindowsRoll(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		limit int64
+		want  time.Duration
+	}{
+		// 1,000 in ten minutes: 100 a minute, 6,100 in an hour and a bucket.
+		{"spent before the oldest leaves", 1500, 5 * time.Minute},
+		{"spent at the earliest", 6900, 59 * time.Minute},
+		{"a pace that the window bears", 7100, budget.NoRunway},
+		{"spent already", 1000, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hourly := budget.Cap{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: tc.limit, Per: budget.Rolling(time.Hour)}
+				l, err := budget.Open(t.Context(), budget.Config{Store: budget.NewMemory(budget.Volatile()), Caps: []budget.Cap{hourly}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				acme := []budget.Scope{{Kind: "tenant", Name: "acme"}}
+				if _, err := l.Reserve(t.Context(), budget.Request{ID: "a", Scopes: acme, Amounts: budget.Amounts{NanoUSD: 1000}}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := l.Settle(t.Context(), "a", budget.Amounts{NanoUSD: 1000}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Minute)
+				rows, err := l.Top(t.Context(), budget.TopQuery{By: "tenant"})
+				if err != nil || len(rows) != 1 || rows[0].Runway != tc.want {
+					t.Fatalf("rows %+v, %v, want a runway of %v", rows, err, tc.want)
+				}
+			})
+		})
+	}
+}
+
 func TestARunwayKnowsThatWindowsTurn(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

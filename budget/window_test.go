@@ -101,13 +101,13 @@ func TestEveryInstantLiesInExactlyOneWindow(t *testing.T) {
 
 func TestWindowsAreReadAsWritten(t *testing.T) {
 	for _, text := range []string{"lifetime", "fixed 6h", "fixed 1h30m", "fixed 10s", "fixed 30m", "fixed 1h0m1s", "fixed 168h from 2026-01-05T09:00:00Z",
-		"day Europe/Berlin", "week UTC", "month America/New_York"} {
+		"day Europe/Berlin", "week UTC", "month America/New_York", "rolling 24h", "rolling 1m", "rolling 1h30m0.001s", "rolling 8784h"} {
 		w, err := ParseWindow(text)
 		if err != nil || w.String() != text {
 			t.Errorf("%q is read as %q, %v", text, w, err)
 		}
 	}
-	for text, want := range map[string]string{"day": "day UTC", " month  UTC ": "month UTC", "fixed 3600s": "fixed 1h", "fixed 1h from 1970-01-01T00:00:00Z": "fixed 1h"} {
+	for text, want := range map[string]string{"day": "day UTC", " month  UTC ": "month UTC", "fixed 3600s": "fixed 1h", "rolling  1440m": "rolling 24h", "fixed 1h from 1970-01-01T00:00:00Z": "fixed 1h"} {
 		if w, err := ParseWindow(text); err != nil || w.String() != want {
 			t.Errorf("%q is read as %q, %v, want %q", text, w, err, want)
 		}
@@ -117,11 +117,29 @@ func TestWindowsAreReadAsWritten(t *testing.T) {
 	}
 }
 
+func TestRollingWindowsHaveSixtyBuckets(t *testing.T) {
+	for text, want := range map[string]time.Duration{"rolling 24h": 24 * time.Minute, "rolling 1m": time.Second, "rolling 1m0.001s": 1001 * time.Millisecond,
+		"rolling 168h": 168 * time.Minute, "fixed 24h": 0, "day UTC": 0, "lifetime": 0} {
+		w, err := ParseWindow(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		length, bucket := w.Rolls()
+		if bucket != want || (length > 0) != (want > 0) {
+			t.Errorf("%s looks back %v in buckets of %v, want %v", text, length, bucket, want)
+		}
+		if w.kind == windowRolling && w.At(time.Now()) != (Span{}) {
+			t.Errorf("%s turns", text)
+		}
+	}
+}
+
 func TestImpossibleWindowsAreRefused(t *testing.T) {
 	for text, hint := range map[string]string{
 		"": "lifetime", "daily": "day", "day Local": "IANA", "day Mars/Olympus": "IANA", "day Europe/Berlin extra": "day", "lifetime UTC": "lifetime",
 		"fixed": "fixed 6h", "fixed 0s": "one second", "fixed -6h": "one second", "fixed 7d": "hours", "fixed 6h at noon": "from", "fixed 6h from noon": "2026",
-		"fixed 6h from 1500-01-01T00:00:00Z": "1970", "fixed 999999h": "100 years", "day ../../etc/passwd": "IANA",
+		"fixed 6h from 1500-01-01T00:00:00Z": "1970", "fixed 999999h": "100 years", "rolling": "rolling 24h", "rolling 24h UTC": "rolling 24h", "rolling 7d": "hours", "rolling 59s": "one minute",
+		"rolling 8785h": "366 days", "rolling -24h": "one minute", "rolling 1m0.0001s": "whole milliseconds", "day ../../etc/passwd": "IANA",
 	} {
 		_, err := ParseWindow(text)
 		var fe *FieldError
@@ -129,7 +147,7 @@ func TestImpossibleWindowsAreRefused(t *testing.T) {
 			t.Errorf("%q: %v, want a hint at %q", text, err, hint)
 		}
 	}
-	for _, w := range []Window{{}, Day(time.Local), Month(time.FixedZone("mine", 3600)), Fixed(0, time.Time{})} {
+	for _, w := range []Window{{}, Day(time.Local), Month(time.FixedZone("mine", 3600)), Fixed(0, time.Time{}), Rolling(0), Rolling(time.Hour + time.Microsecond)} {
 		if w.Validate() == nil {
 			t.Errorf("%v is accepted", w)
 		}
@@ -140,7 +158,7 @@ func TestImpossibleWindowsAreRefused(t *testing.T) {
 }
 
 func FuzzParseWindow(f *testing.F) {
-	for _, s := range []string{"lifetime", "fixed 6h from 2026-01-01T00:00:00Z", "day Europe/Berlin", "week", "month UTC", "fixed 1ns"} {
+	for _, s := range []string{"lifetime", "fixed 6h from 2026-01-01T00:00:00Z", "day Europe/Berlin", "week", "month UTC", "fixed 1ns", "rolling 24h"} {
 		f.Add(s, int64(1_800_000_000))
 	}
 	f.Fuzz(func(t *testing.T, s string, unix int64) {
@@ -153,6 +171,9 @@ func FuzzParseWindow(f *testing.F) {
 			t.Fatalf("%q is %q, which is read as %q, %v", s, w, again, err)
 		}
 		at := time.Unix(unix%4e9, 0)
+		if length, bucket := w.Rolls(); length > 0 && (60*bucket < length || 60*bucket >= length+60*time.Millisecond || bucket%time.Millisecond != 0) {
+			t.Fatalf("%q looks back %v in buckets of %v", s, length, bucket)
+		}
 		if span := w.At(at); !span.Contains(at) {
 			t.Fatalf("%q: %v is not in %v", s, at, span)
 		}
