@@ -56,6 +56,7 @@ type Agent struct {
 	schemas sync.Map // reflect.Type -> *tools.Schema
 	prices  refresher
 	seen    atomic.Pointer[market] // the last look at the catalogue
+	alerts  alerts
 	freezes freezes
 
 	mu     sync.Mutex

@@ -3,6 +3,8 @@ package agent
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/gridloop/gridloop/grid"
 )
 
 // Event is something a reader of a live run may want to see. The set is closed:
@@ -89,6 +91,37 @@ type Retrying struct {
 	Delay      time.Duration
 }
 
+// RateWait says that a step waits for the market's rate limit or for the client's own.
+type RateWait struct {
+	Step       int
+	Instrument string
+	Delay      time.Duration // 0 where it waits for another call to end
+}
+
+// MarketChanged says that the market's list of instruments changed since the run
+// began: a new instrument, preview to live, a limit, a live price.
+type MarketChanged struct {
+	Step   int // in which it was noticed
+	Change grid.Change
+}
+
+// BalanceAlert passes on what a watch of the account saw: see [Agent.Alert].
+type BalanceAlert struct {
+	Step  int
+	Alert grid.Alert
+}
+
+// UnknownRefusal says that the market refused for want of a balance in words that
+// are not known: name them in grid.Config.DryTexts. A client tells each wording to
+// one run.
+type UnknownRefusal struct {
+	Step       int
+	Instrument string
+	Status     int    // 402 or 503
+	Class      string // what it was taken for
+	Detail     string // at most 200 bytes, without secrets
+}
+
 // BudgetDenied says that a cap refused a step.
 type BudgetDenied struct {
 	Step       int
@@ -145,20 +178,24 @@ type Misused struct {
 	Err error
 }
 
-func (Routed) event()        {}
-func (TextDelta) event()     {}
-func (TextDiscarded) event() {}
-func (ToolStarted) event()   {}
-func (ToolFinished) event()  {}
-func (ToolAsked) event()     {}
-func (TopUpWait) event()     {}
-func (TopUpDone) event()     {}
-func (Retrying) event()      {}
-func (BudgetDenied) event()  {}
-func (HeldWait) event()      {}
-func (HeldDone) event()      {}
-func (BudgetOverrun) event() {}
-func (CapCrossed) event()    {}
-func (Warning) event()       {}
-func (StepDone) event()      {}
-func (Misused) event()       {}
+func (Routed) event()         {}
+func (TextDelta) event()      {}
+func (TextDiscarded) event()  {}
+func (ToolStarted) event()    {}
+func (ToolFinished) event()   {}
+func (ToolAsked) event()      {}
+func (TopUpWait) event()      {}
+func (TopUpDone) event()      {}
+func (Retrying) event()       {}
+func (RateWait) event()       {}
+func (MarketChanged) event()  {}
+func (BalanceAlert) event()   {}
+func (UnknownRefusal) event() {}
+func (BudgetDenied) event()   {}
+func (HeldWait) event()       {}
+func (HeldDone) event()       {}
+func (BudgetOverrun) event()  {}
+func (CapCrossed) event()     {}
+func (Warning) event()        {}
+func (StepDone) event()       {}
+func (Misused) event()        {}

@@ -80,6 +80,7 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	r, in := c.r, c.in
 	refs := in.Messages
 	r.look(ctx)
+	r.tellNews(in.Step)
 	// The final answer needs room for what came since the last step; where the caps
 	// have none it leaves out the oldest turns.
 	if err := r.ensureAllowance(ctx, in); err != nil && !in.Final {
@@ -265,6 +266,7 @@ func (c *modelCall) delta(d grid.Delta) {
 // work: the run's wall clock stands still.
 func (c *modelCall) notice(n grid.Notice) {
 	r := c.r
+	r.tellNews(c.in.Step)
 	c.waits(n)
 	switch n.Kind {
 	case grid.NoticeTopUpWait:
@@ -280,11 +282,15 @@ func (c *modelCall) notice(n grid.Notice) {
 		emit(r, TopUpDone{Step: c.in.Step, Instrument: n.Instrument, Waited: n.Waited, OK: n.Class == ""})
 	case grid.NoticeExhausted:
 		r.warn(c.in.Step, "the account's credits are used up: no instrument can be topped up until credits are added")
+	case grid.NoticeRateWait:
+		r.watch.turn(DoingRate, n.Instrument, time.Now())
+		emit(r, RateWait{Step: c.in.Step, Instrument: n.Instrument, Delay: n.Delay})
+	case grid.NoticeUnknownDetail:
+		emit(r, UnknownRefusal{Step: c.in.Step, Instrument: n.Instrument, Status: n.Status, Class: string(n.Class), Detail: n.Detail})
+		r.a.tracing.UnknownRefusal(c.chatCtx(), tracing.Refusal{Instrument: n.Instrument, Step: c.in.Step, Status: n.Status, TakenFor: string(n.Class), Detail: n.Detail})
 	case grid.NoticeNoStream:
 		c.stream, c.rec.StreamReason = false, StreamCuts
 		r.warn(c.in.Step, n.Instrument+" breaks its streams off: for a while it is asked without streaming")
-	case grid.NoticeRateWait:
-		r.watch.turn(DoingRate, n.Instrument, time.Now())
 	case grid.NoticeRetry:
 		r.watch.turn(DoingRetry, n.Instrument, time.Now())
 		emit(r, Retrying{Step: c.in.Step, Instrument: n.Instrument, Attempt: n.Attempt, Status: n.Status, Class: string(n.Class), Delay: n.Delay})
@@ -313,8 +319,10 @@ func (c *modelCall) outcome(ctx context.Context, resp *grid.Response, err error)
 	c.endTopUp(err == nil, c.attempts)
 	if resp != nil {
 		c.rec.Model, c.rec.FinishReason, c.rec.Streamed = resp.Model, resp.FinishReason, resp.Streamed
-		c.rec.Waited, c.rec.RetryWait = resp.Waited, resp.RetryWait
+		c.rec.Waited, c.rec.RetryWait, c.rec.RateWait = resp.Waited, resp.RetryWait, resp.RateWait
+		c.rec.FirstDelta, c.rec.Supplier, c.rec.Quality = resp.FirstDelta, resp.Supplier, resp.Quality
 	}
+	c.rec.Took = time.Since(c.started)
 	ge, failed := errors.AsType[*grid.Error](err)
 	if failed {
 		c.rec.Waited = ge.Waited

@@ -78,7 +78,17 @@ func (a *Agent) paid(ctx context.Context, step *StepRecord, at *AttemptRecord, r
 		a.tracing.CostAdjusted(ctx, tracing.Adjustment{Instrument: at.Instrument, Agent: a.cfg.Name, RequestID: at.RequestID, Step: step.Step, DeltaNanoUSD: delta, Source: "receipt"})
 	}
 	at.CostNanoUSD, at.CostSource, at.Tokens = actual.NanoUSD, CostReceipt, receipt.TotalTokens
+	at.Receipt = recordOf(receipt)
 	return delta, nil
+}
+
+// recordOf keeps what a receipt says beside the cost.
+func recordOf(receipt *grid.Receipt) *ReceiptRecord {
+	r := &ReceiptRecord{Model: receipt.ServingModel, TTFT: receipt.TTFT, Duration: receipt.Duration, Supplier: receipt.Supplier, Quality: receipt.Quality}
+	for _, lot := range receipt.Lots {
+		r.Lots = append(r.Lots, LotRecord{PriceNanoUSD: lot.PriceNanoUSDPerUnit, Tokens: lot.Tokens, CostNanoUSD: lot.CostNanoUSD})
+	}
+	return r
 }
 
 // receipt asks until the market has settled the cost.

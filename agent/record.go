@@ -40,6 +40,15 @@ type StepRecord struct {
 	Attempts  []AttemptRecord `json:"attempts,omitempty"`
 	Waited    time.Duration   `json:"waited,omitempty"`     // for a top-up
 	RetryWait time.Duration   `json:"retry_wait,omitempty"` // between retries
+	RateWait  time.Duration   `json:"rate_wait,omitempty"`  // for rate limits, the market's and the client's own
+
+	// FirstDelta is the time from the last attempt's start to its first piece of text, 0
+	// where it was not streamed. Took is that of the whole step, waits included.
+	FirstDelta time.Duration `json:"first_delta,omitempty"`
+	Took       time.Duration `json:"took,omitempty"`
+	// Supplier and Quality are who served and how well, where the answer says so.
+	Supplier string `json:"supplier,omitempty"`
+	Quality  string `json:"quality,omitempty"`
 	HeldWait  time.Duration   `json:"held_wait,omitempty"`  // for what others held
 
 	CostNanoUSD int64 `json:"cost_nano_usd"` // sum over Attempts
@@ -84,6 +93,25 @@ type AttemptRecord struct {
 	// receipt says what was paid.
 	CostNanoUSD int64      `json:"cost_nano_usd"`
 	CostSource  CostSource `json:"cost_source,omitempty"`
+	// Receipt is what the market has on record, once it is settled.
+	Receipt *ReceiptRecord `json:"receipt,omitempty"`
+}
+
+// ReceiptRecord is what the market's receipt says of an attempt beside its cost.
+type ReceiptRecord struct {
+	Model    string        `json:"model,omitempty"` // what served it
+	Lots     []LotRecord   `json:"lots,omitempty"`  // the purchases that were drawn on, oldest first
+	TTFT     time.Duration `json:"ttft,omitempty"`  // by the market's measure, like Duration
+	Duration time.Duration `json:"duration,omitempty"`
+	Supplier string        `json:"supplier,omitempty"` // "" where the receipt does not say
+	Quality  string        `json:"quality,omitempty"`
+}
+
+// LotRecord is a part of an attempt that was paid from one purchase.
+type LotRecord struct {
+	PriceNanoUSD int64 `json:"price_nano_usd"` // per Unit of 1,000,000 tokens
+	Tokens       int64 `json:"tokens"`
+	CostNanoUSD  int64 `json:"cost_nano_usd"`
 }
 
 // CostSource says how well a cost is known.

@@ -53,6 +53,8 @@ type run struct {
 	leftNanoUSD int64
 	leftPercent int
 	market      *market
+	changes     uint64 // of the market that the reader was told of
+	alerts      uint64 // likewise, of the account
 	freezes     *freezes // of the agent at the root
 	watch       watch
 	labels      Labels  // those of state, which only the loop may read
@@ -259,6 +261,7 @@ func (r *run) drive(parent context.Context, events *queue) error {
 		return err
 	}
 	r.events = events
+	r.changes, r.alerts = r.a.look().Changes, r.a.alerts.told.Load()
 	ctx, span := r.startSpan(ctx)
 	s, err := Drive(ctx, &inProcess{run: r}, r.state)
 	r.state = s

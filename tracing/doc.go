@@ -23,7 +23,7 @@
 //
 // Prompts, answers, tool arguments and results are sensitive. They are recorded only if [Config].Content or the variable
 // OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT asks for it. Texts of errors are never recorded, because providers
-// quote prompts in them: a failed span says error.type and nothing more. On spans content is one JSON string, which
+// quote prompts in them, but for gridloop.market.unknown_refusal: a failed span says error.type and nothing more. On spans content is one JSON string, which
 // today's backends read, although the conventions prefer structure where a language has it; on events it is structured.
 //
 // # Values of error.type

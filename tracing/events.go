@@ -28,6 +28,7 @@ const (
 	eventTopUpFinished = "gridloop.topup.finished"
 	eventLoop          = "gridloop.loop.detected"
 	eventAdjusted      = "gridloop.cost.adjusted"
+	eventRefusal       = "gridloop.market.unknown_refusal"
 )
 
 // enabled says whether a log record would be taken. It is asked before anything is built.
@@ -188,6 +189,27 @@ func (t *Tracing) RetryScheduled(ctx context.Context, r Retry) {
 	attrs := []attribute.KeyValue{keyStep.Int(r.Step), keyAttempt.Int(r.Attempt), keyRetryWait.Float64(r.Delay.Seconds())}
 	attrs = addString(attrs, keyInstrument, r.Instrument)
 	t.announce(ctx, eventRetry, log.SeverityInfo, time.Now(), addString(attrs, keyErrorType, word(r.ErrorType))...)
+}
+
+// Refusal is a dry balance in words that nobody has seen before.
+type Refusal struct {
+	Instrument string
+	Step       int
+	Status     int
+	TakenFor   string // what it was taken for: topup, exhausted, overloaded
+	Detail     string // the market's own words, short and without secrets
+}
+
+// UnknownRefusal records the market's words for a dry balance that are not documented (WARN). They are the one text of an
+// error that is recorded: the market refuses before a model sees the prompt.
+func (t *Tracing) UnknownRefusal(ctx context.Context, r Refusal) {
+	if t == nil || !t.wanted(ctx, eventRefusal, log.SeverityWarn) {
+		return
+	}
+	attrs := []attribute.KeyValue{keyStep.Int(r.Step), keyStatus.Int(r.Status)}
+	attrs = addString(attrs, keyInstrument, r.Instrument)
+	attrs = addString(attrs, keyRefusalClass, word(r.TakenFor))
+	t.announce(ctx, eventRefusal, log.SeverityWarn, time.Now(), addString(attrs, keyRefusalDetail, r.Detail)...)
 }
 
 // Loop is a run that repeats itself.

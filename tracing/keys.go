@@ -96,6 +96,8 @@ const (
 	keyRequested       = attribute.Key("gridloop.budget.requested")
 	keyAttempts        = attribute.Key("gridloop.retry.attempts")
 	keyAttempt         = attribute.Key("gridloop.retry.attempt")
+	keyRefusalClass    = attribute.Key("gridloop.refusal.class")
+	keyRefusalDetail   = attribute.Key("gridloop.refusal.detail")
 	keyRetryWait       = attribute.Key("gridloop.retry.wait")
 	keyTopUpWait       = attribute.Key("gridloop.topup.wait")
 	keyTopUpOutcome    = attribute.Key("gridloop.topup.outcome")

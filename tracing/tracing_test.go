@@ -40,6 +40,7 @@ func everything(t *Tracing) {
 	_, wait := t.TopUpWait(call, TopUpStart{Instrument: "agent-prime"})
 	wait.End(TopUpEnd{Outcome: "settled"})
 	t.RetryScheduled(call, Retry{})
+	t.UnknownRefusal(call, Refusal{})
 	chat.End(ChatEnd{})
 	chat.End(ChatEnd{})
 	t.BudgetSettled(ctx, Hold{})
