@@ -84,7 +84,7 @@ type settings struct {
 	chat      *url.URL
 	chatURL   string // the same
 	doer      openai.HTTPDoer
-	transport *http.Transport // our own, else nil
+	transport ownTransport // else nil
 	rates     map[string]Rate
 	funding   Funding
 	onDry     func(ctx context.Context, instrument string) error

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"github.com/gridloop/gridloop/grid/internal/h1"
 )
 
 // bufferedConn copies request bodies through a pooled buffer, and sends the head of a
@@ -27,12 +29,6 @@ type bufferedConn struct {
 // onlyWriter hides every method but Write, so that io.CopyBuffer uses its buffer.
 type onlyWriter struct{ io.Writer }
 
-// unsentError is why a request stayed here to its last byte.
-type unsentError struct{ err error }
-
-func (e *unsentError) Error() string { return e.err.Error() }
-func (e *unsentError) Unwrap() error { return e.err }
-
 func (c *bufferedConn) Write(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
@@ -53,7 +49,7 @@ func (c *bufferedConn) flush() error {
 	n, err := c.Conn.Write(c.head)
 	c.head = c.head[:0]
 	if err != nil && n == 0 {
-		return &unsentError{err}
+		return &h1.UnsentError{Err: err}
 	}
 	return err
 }
@@ -82,7 +78,7 @@ func (c *bufferedConn) ReadFrom(r io.Reader) (int64, error) {
 		written, err := c.Conn.Write(buf[:head+n])
 		switch {
 		case err != nil && written == 0:
-			return 0, &unsentError{err}
+			return 0, &h1.UnsentError{Err: err}
 		case err != nil:
 			return int64(max(written-head, 0)), err
 		case end == io.EOF:

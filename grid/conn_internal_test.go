@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+
+	"github.com/gridloop/gridloop/grid/internal/h1"
 )
 
 // tape is a connection that keeps what is written, write by write.
@@ -125,7 +127,7 @@ func TestAHeadGoesOutWithItsBody(t *testing.T) {
 
 func TestABrokenConnectionSaysWhetherAnythingWentOut(t *testing.T) {
 	reset := errors.New("connection reset")
-	var unsent *unsentError
+	var unsent *h1.UnsentError
 	t.Run("closed before the head", func(t *testing.T) {
 		_, conn := taped()
 		_ = conn.Close()
@@ -154,7 +156,7 @@ func TestABrokenConnectionSaysWhetherAnythingWentOut(t *testing.T) {
 		x.body = &body{segments: [5][]byte{[]byte("body")}}
 		x.body.seal()
 		x.client = &Client{}
-		if sig, dial := x.signalOf(fmt.Errorf("write: %w", &unsentError{reset})); sig != sigUnsent || dial {
+		if sig, dial := x.signalOf(fmt.Errorf("write: %w", &h1.UnsentError{Err: reset})); sig != sigUnsent || dial {
 			t.Errorf("signal %v, dial %t", sig, dial)
 		}
 	})
@@ -179,7 +181,7 @@ func TestARequestCostsOneWrite(t *testing.T) {
 	}))
 	defer server.Close()
 	writes := 0
-	transport := newTransport()
+	transport := netTransport()
 	dial := transport.DialContext
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)

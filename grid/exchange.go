@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+
+	"github.com/gridloop/gridloop/grid/internal/h1"
 )
 
 // exchange is one request with the redirects it meets. Every hop sends the same bytes.
@@ -146,7 +148,7 @@ func (x *exchange) signalOf(err error) (sig signal, dial bool) {
 	if errors.Is(err, ErrRedirect) {
 		return sigRedirect, false
 	}
-	if _, unsent := errors.AsType[*unsentError](err); !unsent && x.hops > 0 && (x.sent == nil || x.sent.Load()) {
+	if _, unsent := errors.AsType[*h1.UnsentError](err); !unsent && x.hops > 0 && (x.sent == nil || x.sent.Load()) {
 		return sigUnanswered, false
 	}
 	var cert *tls.CertificateVerificationError

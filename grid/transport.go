@@ -6,13 +6,42 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/gridloop/gridloop/grid/internal/h1"
 )
 
+// ownTransport is a transport of ours.
+type ownTransport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
 // newTransport returns a transport for many runs at once: idle connections are kept,
-// since a new one costs more than a request, and connections bring their own copy
-// buffer, since net/http would allocate 32 KiB for each request.
-func newTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
+// since a new one costs more than a request, and none has a goroutine.
+//
+// It speaks HTTP/1.1 alone. A proxy is net/http's affair, and so is all where it cannot
+// be seen beforehand that a server closed an idle connection.
+func newTransport() ownTransport {
+	other := netTransport()
+	if !h1.CanLook {
+		return other
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	return &h1.Transport{
+		Other: other, Proxy: other.Proxy, Dial: dialer.DialContext,
+		HandshakeTimeout: other.TLSHandshakeTimeout, IdleTimeout: other.IdleConnTimeout, MaxIdle: other.MaxIdleConnsPerHost,
+	}
+}
+
+const (
+	dialTimeout = 15 * time.Second
+	keepAlive   = 30 * time.Second
+)
+
+// netTransport is net/http's transport for the same. Its connections bring their own
+// copy buffer, since net/http would allocate 32 KiB for each request.
+func netTransport() *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
 	buffers := &sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,

@@ -1,0 +1,61 @@
+package h1
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+)
+
+const (
+	readBuffer    = 4 << 10
+	defaultHeader = 1 << 20
+)
+
+var (
+	errSwitched = errors.New("h1: the server switched to a protocol that was not asked for")
+	errNotKept  = errors.New("h1: the connection is not kept")
+)
+
+// readHead reads the head of the answer, behind the interim ones.
+func (c *conn) readHead(req *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
+	if r, ok := c.from.readers.Get().(*bufio.Reader); ok {
+		r.Reset(c)
+		c.reader = r
+	} else {
+		c.reader = bufio.NewReaderSize(c, readBuffer)
+	}
+	if c.left = c.from.MaxHeaderBytes; c.left == 0 {
+		c.left = defaultHeader
+	}
+	if _, err := c.reader.Peek(1); err != nil {
+		return nil, fmt.Errorf("h1: the connection ended before an answer: %w", err)
+	}
+	if trace != nil && trace.GotFirstResponseByte != nil {
+		trace.GotFirstResponseByte()
+	}
+	for {
+		res, err := http.ReadResponse(c.reader, req)
+		if err != nil {
+			if c.left <= 0 {
+				err = errLongHead
+			}
+			return nil, err
+		}
+		switch {
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			return nil, errSwitched
+		case res.StatusCode < 100 || res.StatusCode > 199:
+			c.left = math.MaxInt64
+			return res, nil
+		}
+		if trace != nil && trace.Got1xxResponse != nil {
+			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
