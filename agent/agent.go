@@ -38,6 +38,7 @@ type Agent struct {
 	ledger  *budget.Ledger
 	caps    []budget.Cap
 	tracing *tracing.Tracing
+	params  *grid.Params
 	system  []byte // the encoded instructions; nil without
 	print   string // fingerprint without the output
 
@@ -108,6 +109,10 @@ func New(cfg Config) (*Agent, error) {
 		a.estimator, err = budget.NewEstimator(a.spending.Estimate)
 		fail(err)
 	}
+	params, err := f.Params.params()
+	fail(err)
+	a.params, err = mergeParams(cfg.Params, params)
+	fail(err)
 	fail(a.useTools())
 	fail(a.useMarket(f))
 	fail(a.useRouter(f))

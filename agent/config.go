@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"io/fs"
 
 	"github.com/gridloop/gridloop/budget"
@@ -59,8 +60,12 @@ type Config struct {
 	// the func Reconcile for the results that matter.
 	Reconcile Reconciliation
 
-	// Params are sent with every model step.
+	// Params are sent with every model step, like those of File's section params.
 	Params grid.Params
+	// Tune changes them for one step, and the bound on its answer, when the step was
+	// routed and before anything is reserved. It is called for each model step that is
+	// asked, never on replay, and must be safe for concurrent use.
+	Tune func(ctx context.Context, step StepInfo, t *StepTuning)
 	// Kind is the router's kind of an ordinary step. Empty: tools when the agent
 	// has tools, else extract for a structured output, else text.
 	Kind router.Kind

@@ -36,6 +36,12 @@ func (a *Agent) Explain() string {
 	row("wait", span(l.Wait)+" for top-ups")
 	row("max tokens", fmt.Sprintf("%d a call; %d for the answer at a limit", l.MaxTokens, finalTokens))
 
+	fmt.Fprintf(&b, "\nparams of every model step\n")
+	row("sent", paramsInWords(a.params))
+	if a.cfg.Tune != nil {
+		row("tuned", "the service changes them step by step")
+	}
+
 	fmt.Fprintf(&b, "\nspending\n")
 	row("estimate", string(a.estimator.Mode())+" bound on prompts")
 	row("overrun", overrunInWords[a.spending.Overrun])

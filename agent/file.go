@@ -24,6 +24,7 @@ type file struct {
 	Caps        []fileCap                 `yaml:"caps"`
 	Limits      fileLimits                `yaml:"limits"`
 	Spending    fileSpending              `yaml:"spending"`
+	Params      fileParams                `yaml:"params"`
 }
 
 type fileInstrument struct {
@@ -36,9 +37,9 @@ type fileInstrument struct {
 	MaxOutput      int64  `yaml:"max_output"`
 	TemplateTokens int    `yaml:"template_tokens"`
 	TokenField     string `yaml:"token_field"`
-	NoTools        bool   `yaml:"no_tools"`
-	NoSchema       bool   `yaml:"no_schema"`
-	Echo           bool   `yaml:"echo"`
+	NoTools        *bool  `yaml:"no_tools"`
+	NoSchema       *bool  `yaml:"no_schema"`
+	Echo           *bool  `yaml:"echo"`
 }
 
 type fileCap struct {
@@ -240,9 +241,11 @@ func (f *file) instruments(c *grid.Catalogue) error {
 		in.MaxInput = or(fi.MaxInput, in.MaxInput)
 		in.MaxOutput = or(fi.MaxOutput, in.MaxOutput)
 		in.TemplateTokens = or(fi.TemplateTokens, in.TemplateTokens)
-		in.NoTools = in.NoTools || fi.NoTools
-		in.NoSchema = in.NoSchema || fi.NoSchema
-		in.Echo = in.Echo || fi.Echo
+		for _, b := range []struct{ to, from *bool }{{&in.NoTools, fi.NoTools}, {&in.NoSchema, fi.NoSchema}, {&in.Echo, fi.Echo}} {
+			if b.from != nil {
+				*b.to = *b.from
+			}
+		}
 		if err := c.Put(in); err != nil {
 			errs = append(errs, fmt.Errorf("instruments.%s: %w", id, err))
 		}

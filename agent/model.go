@@ -60,6 +60,7 @@ type modelCall struct {
 	instrument grid.Instrument
 	price      grid.Price
 	maxTokens  int
+	params     *grid.Params
 	stream     bool
 	open       *attempt // between Begin and End
 	frozen     *freezeWait
@@ -101,9 +102,10 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 		return nil, err
 	}
 	c.maxTokens = or(in.MaxTokens, r.state.Limits.MaxTokens)
+	c.tune(ctx)
 	c.stream, c.rec.StreamReason = c.streams()
 	req := grid.Request{
-		Instrument: d.Instrument, Transcript: transcript, Params: r.a.cfg.Params, MaxTokens: c.maxTokens,
+		Instrument: d.Instrument, Transcript: transcript, Params: *c.params, MaxTokens: c.maxTokens,
 		Observer: c, Notify: c.notice, Wait: in.Wait, Tenant: r.state.Labels.Tenant, Stream: c.stream,
 	}
 	if !in.NoTools {

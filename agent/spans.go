@@ -56,7 +56,7 @@ func (c *modelCall) openSpan(ctx context.Context) {
 	if c.span != nil {
 		return
 	}
-	r, p := c.r, &c.r.a.cfg.Params
+	r, p := c.r, c.params
 	addr, port := r.client.Host()
 	c.spanCtx, c.span = r.a.tracing.Chat(ctx, tracing.ChatStart{
 		Start: c.started, Agent: r.a.cfg.Name, Instrument: c.instrument.ID, Family: c.instrument.Family, Tier: c.instrument.Tier,

@@ -37,6 +37,13 @@ type Params struct {
 	Extra map[string]json.RawMessage
 }
 
+// Check says what of it could not be written: a number that is none, a value that is
+// not JSON, a field in Extra that has a place of its own.
+func (p *Params) Check() error {
+	_, err := p.append(nil)
+	return err
+}
+
 // append writes each field with a comma before it.
 func (p *Params) append(dst []byte) ([]byte, error) {
 	e := paramEncoder{dst: dst}
