@@ -138,7 +138,9 @@ func (a Amounts) Equal(b Amounts) bool {
 }
 
 // IsZero reports whether every meter is 0.
-func (a Amounts) IsZero() bool { return a.Equal(Amounts{}) }
+func (a Amounts) IsZero() bool {
+	return a.NanoUSD|a.Tokens|a.Requests|a.ToolCalls == 0 && (len(a.Custom) == 0 || a.Equal(Amounts{}))
+}
 
 // Validate reports negative amounts and unknown meters, all of them, as [*FieldError]s.
 func (a Amounts) Validate() error {

@@ -1,6 +1,8 @@
 package budget_test
 
 import (
+	"context"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,54 +19,160 @@ var benchCaps = []budget.Cap{
 	{For: budget.One("instrument", "text-prime"), Meter: budget.MeterMoney, Limit: 1 << 60, Per: budget.Fixed(time.Hour, time.Time{})},
 }
 
-var benchScopes = []budget.Scope{{Kind: "tenant", Name: "acme"}, {Kind: "run", Name: "run7"}, {Kind: "instrument", Name: "text-prime"}}
+// ids are made before the clock runs: whoever calls has them, or makes them, as it likes.
+var ids = sync.OnceValue(func() []string {
+	out := make([]string, 1<<17)
+	for i := range out {
+		out[i] = "r0123456789abcdef/" + strconv.Itoa(1+i%40) + "/0/6f1c2a-" + strconv.Itoa(i) + "/1"
+	}
+	return out
+})
 
-// BenchmarkReserveSettle is one call through a ledger whose chain has four caps.
+// pair is one call: what it may cost is reserved, what it did cost is settled.
+type pair func(b *testing.B, id string)
+
+// pairs measures calls by n callers at once. Each has a tenant and a run of its own, and they share the account and the
+// instrument; or, if apart, nothing but the store.
+func pairs(b *testing.B, callers int, open func(b *testing.B, caller int) pair) {
+	all := ids()
+	each := len(all) / callers
+	b.ReportAllocs()
+	var next atomic.Int64
+	before := cpuTime()
+	b.SetParallelism(1)
+	if callers == 1 {
+		call := open(b, 0)
+		i := 0
+		for b.Loop() {
+			call(b, all[i])
+			if i++; i == each {
+				i = 0
+			}
+		}
+	} else {
+		b.RunParallel(func(pb *testing.PB) {
+			caller := int(next.Add(1)) - 1
+			call := open(b, caller)
+			mine := all[caller*each : (caller+1)*each]
+			for i := 0; pb.Next(); {
+				call(b, mine[i])
+				if i++; i == each {
+					i = 0
+				}
+			}
+		})
+	}
+	b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mpairs/s")
+}
+
+// scopesOf are what a caller's requests name.
+func scopesOf(caller int) []budget.Scope {
+	return []budget.Scope{{Kind: "tenant", Name: "tenant-" + strconv.Itoa(caller)}, {Kind: "run", Name: "r0123456789abcde" + strconv.Itoa(caller)}, {Kind: "instrument", Name: "text-prime"}}
+}
+
+// BenchmarkReserveSettle is one call through a ledger whose chain has four caps, in the memory of the call before.
 func BenchmarkReserveSettle(b *testing.B) {
-	l := openLedger(b, budget.Config{Caps: benchCaps})
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i++
-		id := strconv.Itoa(i)
-		if _, err := l.Reserve(b.Context(), budget.Request{ID: id, Scopes: benchScopes, Amounts: budget.Amounts{NanoUSD: 900}}); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := l.Settle(b.Context(), id, budget.Amounts{NanoUSD: 300}); err != nil {
-			b.Fatal(err)
+	callers := runtime.GOMAXPROCS(0)
+	ledger := func(b *testing.B, m *budget.Memory, account string) *budget.Ledger {
+		return openLedger(b, budget.Config{Store: m, Account: account, Caps: benchCaps})
+	}
+	into := func(l *budget.Ledger, caller int) pair {
+		r := budget.Request{Scopes: scopesOf(caller), Amounts: budget.Amounts{NanoUSD: 900}}
+		var g budget.Grant
+		var s budget.Settlement
+		ctx := context.Background()
+		return func(b *testing.B, id string) {
+			r.ID = id
+			if err := l.ReserveInto(ctx, &r, &g); err != nil {
+				b.Fatal(err)
+			}
+			if err := l.SettleInto(ctx, id, budget.Amounts{NanoUSD: 300}, &s); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
+	b.Run("Ledger, one caller", func(b *testing.B) {
+		l := ledger(b, benchStore(), "a")
+		pairs(b, 1, func(_ *testing.B, caller int) pair { return into(l, caller) })
+	})
+	b.Run("Ledger, one caller, answers of their own", func(b *testing.B) {
+		l := ledger(b, benchStore(), "a")
+		scopes := scopesOf(0)
+		ctx := context.Background()
+		pairs(b, 1, func(*testing.B, int) pair {
+			return func(b *testing.B, id string) {
+				if _, err := l.Reserve(ctx, budget.Request{ID: id, Scopes: scopes, Amounts: budget.Amounts{NanoUSD: 900}}); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := l.Settle(ctx, id, budget.Amounts{NanoUSD: 300}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	})
+	b.Run("Ledger, a caller a core, one account", func(b *testing.B) {
+		l := ledger(b, benchStore(), "a")
+		pairs(b, callers, func(_ *testing.B, caller int) pair { return into(l, caller) })
+	})
+	b.Run("Ledger, a caller a core, an account each", func(b *testing.B) {
+		m := benchStore()
+		pairs(b, callers, func(b *testing.B, caller int) pair { return into(ledger(b, m, strconv.Itoa(caller)), caller) })
+	})
+	store := func(b *testing.B, m *budget.Memory, account string, caller int) pair {
+		version, err := m.Define(b.Context(), account, "bench", benchCaps)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := scopesOf(caller)
+		scopes := []budget.Scope{{Kind: "account"}, s[2], s[1], s[0]}
+		now := time.Now()
+		op := budget.ReserveOp{Scopes: scopes, Amounts: budget.Amounts{NanoUSD: 900}, Lease: time.Minute, Version: version, Links: []budget.Link{
+			{Cap: benchCaps[0].ID(), Scopes: scopes[:1], Window: benchCaps[0].Per.At(now)},
+			{Cap: benchCaps[1].ID(), Scopes: scopes[3:], Window: benchCaps[1].Per.At(now)},
+			{Cap: benchCaps[2].ID(), Scopes: scopes[2:3], Window: benchCaps[2].Per.At(now)},
+			{Cap: benchCaps[3].ID(), Scopes: scopes[1:2], Window: benchCaps[3].Per.At(now)},
+		}}
+		budget.Resolved(&op)
+		var ans budget.Answer
+		ctx := context.Background()
+		return func(b *testing.B, id string) {
+			op.ID = id
+			if err := m.Reserve(ctx, account, &op, &ans); err != nil || ans.Stale != "" || len(ans.Violations) > 0 {
+				b.Fatal(err, ans)
+			}
+			if err := m.Settle(ctx, account, id, budget.Amounts{NanoUSD: 300}, &ans); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("Store, one caller", func(b *testing.B) {
+		m := benchStore()
+		pairs(b, 1, func(b *testing.B, caller int) pair { return store(b, m, "a", caller) })
+	})
+	b.Run("Store, a caller a core, one account", func(b *testing.B) {
+		m := benchStore()
+		pairs(b, callers, func(b *testing.B, caller int) pair { return store(b, m, "a", caller) })
+	})
+	b.Run("Store, a caller a core, an account each", func(b *testing.B) {
+		m := benchStore()
+		pairs(b, callers, func(b *testing.B, caller int) pair { return store(b, m, strconv.Itoa(caller), caller) })
+	})
+	b.Run("check-then-add, one caller", func(b *testing.B) {
+		var n naive
+		pairs(b, 1, func(*testing.B, int) pair {
+			return func(b *testing.B, id string) {
+				if !n.room(1 << 60) {
+					b.Fatal("full")
+				}
+				n.add(300)
+			}
+		})
+	})
 }
 
-// BenchmarkStoreReserveSettle is the same below the ledger, where the answer's memory is the caller's.
-func BenchmarkStoreReserveSettle(b *testing.B) {
-	m := budget.NewMemory(budget.Volatile())
-	version, err := m.Define(b.Context(), "a", "bench", benchCaps)
-	if err != nil {
-		b.Fatal(err)
-	}
-	scopes := []budget.Scope{{Kind: "account"}, benchScopes[2], benchScopes[1], benchScopes[0]}
-	now := time.Now()
-	op := budget.ReserveOp{Scopes: scopes, Amounts: budget.Amounts{NanoUSD: 900}, Lease: time.Minute, Version: version, Links: []budget.Link{
-		{Cap: benchCaps[0].ID(), Scopes: scopes[:1], Window: benchCaps[0].Per.At(now)},
-		{Cap: benchCaps[1].ID(), Scopes: scopes[3:], Window: benchCaps[1].Per.At(now)},
-		{Cap: benchCaps[2].ID(), Scopes: scopes[2:3], Window: benchCaps[2].Per.At(now)},
-		{Cap: benchCaps[3].ID(), Scopes: scopes[1:2], Window: benchCaps[3].Per.At(now)},
-	}}
-	var ans budget.Answer
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i++
-		op.ID = strconv.Itoa(i) // the one allocation
-		if err := m.Reserve(b.Context(), "a", &op, &ans); err != nil || ans.Stale != "" || len(ans.Violations) > 0 {
-			b.Fatal(err, ans)
-		}
-		if err := m.Settle(b.Context(), "a", op.ID, budget.Amounts{NanoUSD: 300}, &ans); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
+// benchStore remembers so few that their ids do not come again while they are.
+func benchStore() *budget.Memory { return budget.NewMemory(budget.Volatile()) }
 
 // naive is the ledger that most services write: look whether there is room, call, add what it cost.
 type naive struct {

@@ -113,8 +113,12 @@ type lookup struct {
 	matches []match
 	links   []Link
 	unnamed []Violation
-	op      ReserveOp
-	ans     Answer
+	// unlabelled says that a cap wants a label which the request lacks, whether it is asked for anything or not.
+	unlabelled bool
+
+	op   ReserveOp
+	ans  Answer
+	left []CapState // for answers that nobody reads
 }
 
 // match is a cap that applies, for the scopes it counts.
@@ -129,7 +133,7 @@ func (k *lookup) reset() {
 	clear(k.links)
 	clear(k.unnamed)
 	k.scopes, k.matches, k.links, k.unnamed = k.scopes[:0], k.matches[:0], k.links[:0], k.unnamed[:0]
-	k.op = ReserveOp{}
+	k.op, k.unlabelled = ReserveOp{}, false
 	k.ans.Reset()
 }
 
@@ -173,6 +177,7 @@ func (k *lookup) match(e *capEntry, amounts Amounts) {
 		}
 	}
 	if missing.Kind != "" {
+		k.unlabelled = true
 		if asked := amounts.Get(e.record.Meter); asked > 0 && e.record.Limit != None {
 			k.unnamed = append(k.unnamed, Violation{Cap: e.record.Key, Scope: missing, Meter: e.record.Meter,
 				Window: e.record.Per.String(), Kind: KindNoLabel, Limit: e.record.Limit, Requested: asked})

@@ -12,3 +12,9 @@ func SizesOf(m *Memory, account string) Sizes {
 	defer b.mu.Unlock()
 	return Sizes{b.used, b.idled.len(), b.tabs.used, len(b.counts), len(b.runs), len(b.caps), len(b.ones), len(b.closed), len(b.freezes), b.leases.open}
 }
+
+// Resolved has the store remember what it made of op's scopes and links, as a ledger has it.
+func Resolved(op *ReserveOp) {
+	op.memo = &memo{}
+	op.memo.of(op.Scopes, op.Links)
+}

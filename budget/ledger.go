@@ -46,6 +46,7 @@ type Ledger struct {
 	account string
 	lease   time.Duration
 	caps    *chain
+	plans   plans
 	closed  atomic.Bool
 	ahead   atomic.Int64 // of the store's clock, in nanoseconds; only to guess windows
 	pool    sync.Pool
@@ -142,6 +143,13 @@ type Request struct {
 	Swap string
 }
 
+// plain reports that a request is as nearly all are, scopes aside: nothing is wrong with it.
+func (r *Request) plain() bool {
+	a := &r.Amounts
+	return len(r.ID) > 0 && len(r.ID) <= maxID && a.NanoUSD|a.Tokens|a.Requests|a.ToolCalls > 0 && len(a.Custom) == 0 &&
+		r.Lease >= 0 && r.Lease <= maxLease && r.Swap == ""
+}
+
 func (r *Request) validate() error {
 	var errs fieldErrors
 	errs.wrap("Request", checkID("ID", r.ID))
@@ -182,58 +190,95 @@ type Grant struct {
 // A cap refuses only if the request asks for some of its meter. A cap for each tenant, user, run or tag refuses a request
 // that names none; a cap for each instrument, family, tier, tool or agent does not apply to one that uses none.
 func (l *Ledger) Reserve(ctx context.Context, r Request) (Grant, error) {
-	if err := r.validate(); err != nil {
+	var g Grant
+	if err := l.ReserveInto(ctx, &r, &g); err != nil {
 		return Grant{}, err
+	}
+	return g, nil
+}
+
+// ReserveInto is [Ledger.Reserve] with the memory of an earlier grant, for callers to whom allocations matter: what was in
+// g is gone, and its slices are filled anew. After an error nothing in g means anything. What g.Left holds is to be read only,
+// as long as g will be used again.
+func (l *Ledger) ReserveInto(ctx context.Context, r *Request, g *Grant) error {
+	p := l.plan(r.Scopes) // its scopes were looked at when it was made
+	if p == nil || !r.plain() {
+		if err := r.validate(); err != nil {
+			return err
+		}
 	}
 	if l.closed.Load() {
-		return Grant{}, fmt.Errorf("%w: the ledger was shut down: open another", ErrClosed)
+		return fmt.Errorf("%w: the ledger was shut down: open another", ErrClosed)
 	}
 	if err := ctx.Err(); err != nil {
-		return Grant{}, fmt.Errorf("budget: reserve: %w", err)
+		return fmt.Errorf("budget: reserve: %w", err)
 	}
 	k := l.pool.Get().(*lookup)
-	defer func() { k.reset(); l.pool.Put(k) }()
-	k.scopes = canonical(k.scopes, r.Scopes)
-	if r.Lease == 0 {
-		r.Lease = l.lease
-	}
-	if err := l.reserve(ctx, k, &r); err != nil {
-		return Grant{}, err
-	}
+	defer l.done(k)
 	ans := &k.ans
+	ans.Left, ans.Crossed, ans.Expired = g.Left, g.Crossed, g.Expired
+	lease := r.Lease
+	if lease == 0 {
+		lease = l.lease
+	}
+	if err := l.reserve(ctx, p, k, r, lease); err != nil {
+		return err
+	}
 	if len(ans.Violations) > 0 {
-		return Grant{}, &DeniedError{Violations: copied(ans.Violations), Requested: r.Amounts, Left: copied(ans.Left),
+		return &DeniedError{Violations: copied(ans.Violations), Requested: r.Amounts, Left: copied(ans.Left),
 			Crossed: copied(ans.Crossed), Expired: copied(ans.Expired)}
 	}
-	return Grant{ID: r.ID, Duplicate: ans.Duplicate, Expires: ans.Expires, Left: copied(ans.Left),
-		Crossed: copied(ans.Crossed), Expired: copied(ans.Expired)}, nil
+	g.ID, g.Duplicate, g.Expires, g.Left, g.Crossed, g.Expired = r.ID, ans.Duplicate, ans.Expires, ans.Left, ans.Crossed, ans.Expired
+	return nil
 }
 
 // reserve asks the store until it agrees which caps and windows are in force.
-func (l *Ledger) reserve(ctx context.Context, k *lookup, r *Request) error {
+func (l *Ledger) reserve(ctx context.Context, p *plan, k *lookup, r *Request, lease time.Duration) error {
+	if p != nil {
+		if good, err := l.reserveBy(ctx, p, k, r, lease); good {
+			return err
+		}
+	}
+	k.scopes = canonical(k.scopes, r.Scopes)
 	now := l.now()
-	for range staleTries {
+	for try := range staleTries {
+		if try > 0 || p != nil { // the store has just said why
+			switch k.ans.Stale {
+			case StaleCaps:
+				if err := l.refresh(ctx); err != nil {
+					return err
+				}
+				now = l.now()
+			case StaleWindow:
+				l.ahead.Store(int64(time.Until(k.ans.Now)))
+				now = k.ans.Now
+			}
+		}
 		version := l.caps.resolve(k, r.Amounts, now)
-		k.op = ReserveOp{ID: r.ID, Scopes: k.scopes, Amounts: r.Amounts, Lease: r.Lease, Idle: r.Idle, Swap: r.Swap,
+		k.op = ReserveOp{ID: r.ID, Scopes: k.scopes, Amounts: r.Amounts, Lease: lease, Idle: r.Idle, Swap: r.Swap,
 			Version: version, Links: k.links, DryRun: len(k.unnamed) > 0}
 		if err := l.fail("reserve", l.store.Reserve(ctx, l.account, &k.op, &k.ans)); err != nil {
 			return err
 		}
-		switch k.ans.Stale {
-		case StaleCaps:
-			if err := l.refresh(ctx); err != nil {
-				return err
-			}
-			now = l.now()
-		case StaleWindow:
-			l.ahead.Store(int64(time.Until(k.ans.Now)))
-			now = k.ans.Now
-		default:
+		if k.ans.Stale == "" {
 			k.ans.Violations = append(k.ans.Violations, k.unnamed...)
+			if !k.unlabelled {
+				l.keepPlan(r.Scopes, now)
+			}
 			return nil
 		}
 	}
 	return fmt.Errorf("%w: caps or windows changed %d times during one reserve", ErrUnavailable, staleTries)
+}
+
+// done gives the memory of a request back, but not what its caller has lent or was given. A plan leaves nothing else that
+// would have to be cleared.
+func (l *Ledger) done(k *lookup) {
+	k.ans.Left, k.ans.Crossed, k.ans.Expired = nil, nil, nil
+	if len(k.scopes) > 0 {
+		k.reset()
+	}
+	l.pool.Put(k)
 }
 
 func copied[T any](s []T) []T {

@@ -12,6 +12,7 @@ import (
 // which end with it too; see [Volatile]. Safe for concurrent use; it starts no goroutine.
 type Memory struct {
 	accounts atomic.Pointer[map[string]*books] // never changed, only replaced
+	first    atomic.Pointer[books]             // most processes have one account
 	mu       sync.Mutex                        // of who replaces it
 	seed     maphash.Seed
 	clock    clock
@@ -54,6 +55,7 @@ func (m *Memory) Close() error { return nil }
 // books are one account. Everything in it is guarded by mu: all caps of a chain change together, and one lock needs no order.
 type books struct {
 	mu       sync.Mutex
+	name     string
 	keep     int
 	releases bool
 	seed     maphash.Seed
@@ -87,6 +89,9 @@ type closing struct {
 
 // account finds the books, made if they are new.
 func (m *Memory) account(name string) *books {
+	if b := m.first.Load(); b != nil && b.name == name {
+		return b
+	}
 	if b := (*m.accounts.Load())[name]; b != nil {
 		return b
 	}
@@ -95,12 +100,13 @@ func (m *Memory) account(name string) *books {
 	if b := (*m.accounts.Load())[name]; b != nil {
 		return b
 	}
-	b := &books{keep: m.keep, releases: m.releases, seed: m.seed, rows: newRows(), tabs: newTabs(),
+	b := &books{name: name, keep: m.keep, releases: m.releases, seed: m.seed, rows: newRows(), tabs: newTabs(),
 		caps: map[string]*capBook{}, ones: map[Scope]*anchorBook{}, counts: map[countKey]*count{},
 		runs: map[string]*runBook{}, freezes: map[Scope]Freeze{}, closed: map[Scope]int64{}}
 	with := maps.Clone(*m.accounts.Load())
 	with[name] = b
 	m.accounts.Store(&with)
+	m.first.CompareAndSwap(nil, b)
 	return b
 }
 

@@ -93,11 +93,6 @@ func (b *books) define(by string, c Cap, now int64) {
 		}
 	} else {
 		change.Old, private = book.limit, false
-		for _, c := range b.counts {
-			if c.book == book {
-				c.mark = 0 // what was to be crossed next may stand elsewhere
-			}
-		}
 	}
 	if anchored {
 		b.ones[anchor].version = b.version
@@ -105,8 +100,30 @@ func (b *books) define(by string, c Cap, now int64) {
 		b.shared = b.version
 	}
 	book.set(CapRecord{Cap: c, Version: b.version, By: by, At: at(now), Key: key})
+	if change.Old != 0 {
+		b.relimit(book)
+	}
 	if !private { // every run may bring its own caps; only what somebody changed is worth keeping
 		b.note(change)
+	}
+}
+
+// relimit tells the counts of a cap that it was changed, also those that only reservations still know.
+func (b *books) relimit(book *capBook) {
+	set := func(c *count) {
+		if c.book == book {
+			c.limit, c.mark = book.limit, 0 // what is crossed next may stand elsewhere
+		}
+	}
+	for _, c := range b.counts {
+		set(c)
+	}
+	for _, t := range b.tabs.all {
+		if t != nil {
+			for _, c := range t.counts {
+				set(c)
+			}
+		}
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 // count is what one cap has counted for its scopes in one turn of its window; under a rolling window there is one for all
 // times. What every call touches stands in front.
 type count struct {
-	book        *capBook
+	slot        slot
+	limit       int64
 	settled     int64
 	held        int64
 	unconfirmed int64
@@ -18,6 +19,7 @@ type count struct {
 	freed       int64 // scratch: what a swap would give back
 	rolling     *rolling
 
+	book    *capBook
 	end     int64     // 0 never
 	fired   [2]uint64 // thresholds announced, by percent
 	shape   CapState  // what readers see, without the numbers
@@ -46,11 +48,11 @@ func keyOf(l *Link) countKey {
 
 func (c *count) due() int64    { return c.look }
 func (c *count) setPos(i int)  { c.pos = i }
-func (c *count) room() int64   { return c.book.limit - plus(c.settled, c.held) + c.freed }
-func (c *count) bounded() bool { return c.book.limit != None }
+func (c *count) room() int64   { return c.limit - plus(c.settled, c.held) + c.freed }
+func (c *count) bounded() bool { return c.limit != None }
 
 func newCount(l *Link, book *capBook) *count {
-	c := &count{book: book, pos: -1}
+	c := &count{book: book, slot: book.slot, limit: book.limit, pos: -1}
 	scopes := slices.Clone(l.Scopes)
 	c.shape = CapState{Cap: book.record.Key, Scope: foremost(scopes), Scopes: scopes, Meter: book.record.Meter, Window: book.window,
 		Start: l.Window.Start, Reset: l.Window.End}
@@ -65,10 +67,10 @@ func newCount(l *Link, book *capBook) *count {
 
 // of is what the quantities, or the custom ones, have of the count's meter.
 func (c *count) of(q *quantities, custom map[Meter]int64) int64 {
-	if c.book.slot == customSlot {
+	if c.slot == customSlot {
 		return custom[c.book.record.Meter]
 	}
-	return q[c.book.slot]
+	return q[c.slot]
 }
 
 // show writes where the count stands. Most of a state never changes, and an Answer that is used again for the same
@@ -77,7 +79,7 @@ func (c *count) show(s *CapState) {
 	if len(s.Scopes) == 0 || &s.Scopes[0] != &c.shape.Scopes[0] {
 		*s = c.shape
 	}
-	s.Limit, s.Settled, s.Held, s.Unconfirmed, s.Overrun, s.Left = c.book.limit, c.settled, c.held, c.unconfirmed, c.overrun, None
+	s.Limit, s.Settled, s.Held, s.Unconfirmed, s.Overrun, s.Left = c.limit, c.settled, c.held, c.unconfirmed, c.overrun, None
 	if c.bounded() {
 		s.Left = max(c.room(), 0)
 	}
@@ -88,11 +90,11 @@ func (c *count) show(s *CapState) {
 
 func (c *count) violation(asked int64) Violation {
 	v := Violation{Cap: c.shape.Cap, Scope: c.shape.Scope, Meter: c.shape.Meter, Window: c.shape.Window, ResetAt: c.shape.Reset,
-		Kind: KindSpent, Limit: c.book.limit, Settled: c.settled, Held: c.held - c.freed, Requested: asked}
+		Kind: KindSpent, Limit: c.limit, Settled: c.settled, Held: c.held - c.freed, Requested: asked}
 	switch {
-	case asked > c.book.limit:
+	case asked > c.limit:
 		v.Kind = KindTooBig
-	case plus(c.settled, asked) <= c.book.limit:
+	case plus(c.settled, asked) <= c.limit:
 		v.Kind = KindHeld
 	}
 	if c.rolling != nil {
@@ -113,7 +115,7 @@ func (c *count) cross(ans *Answer) {
 		if c.fired[word]&bit == 0 {
 			c.fired[word] |= bit
 			ans.Crossed = append(ans.Crossed, Crossing{Cap: c.shape.Cap, Scope: c.shape.Scope, Meter: c.shape.Meter,
-				Percent: m.percent, Settled: c.settled, Limit: c.book.limit, Reset: c.reset()})
+				Percent: m.percent, Settled: c.settled, Limit: c.limit, Reset: c.reset()})
 		}
 	}
 }

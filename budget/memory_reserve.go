@@ -140,8 +140,8 @@ func (b *books) check(op *ReserveOp, t *tab, swap *row, now int64, ans *Answer) 
 		asked := quantitiesOf(&op.Amounts)
 		fits := true
 		for _, c := range t.counts {
-			book, n := c.book, asked[c.book.slot&3]
-			fits = fits && (n == 0 || book.limit == None || n <= book.limit-plus(c.settled, c.held)+c.freed)
+			n := asked[c.slot&3]
+			fits = fits && (n == 0 || n <= c.room() || !c.bounded())
 		}
 		if fits && len(ans.Violations) == 0 {
 			return

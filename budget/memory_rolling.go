@@ -74,7 +74,7 @@ func (c *count) fits(kind Kind, asked int64) time.Time {
 	if kind != KindSpent {
 		return time.Time{}
 	}
-	room := c.book.limit - asked
+	room := c.limit - asked
 	if held := c.held - c.freed; held <= room {
 		room -= held
 	}

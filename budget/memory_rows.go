@@ -161,7 +161,7 @@ func (b *rows) add(id string, hash uint32) *row {
 		r.flags = rowLong
 		b.long[no] = id
 	}
-	if b.used++; 2*b.used > len(b.slots) {
+	if b.used++; 4*b.used > 3*len(b.slots) {
 		b.grow()
 	}
 	b.enter(hash, no)
@@ -231,6 +231,11 @@ func (b *rows) rest(r *row) *rest {
 		return nil
 	}
 	return b.rests[r.no]
+}
+
+// into writes the quantities where no custom amounts are.
+func (q *quantities) into(a *Amounts) {
+	a.NanoUSD, a.Tokens, a.Requests, a.ToolCalls = q[0], q[1], q[2], q[3]
 }
 
 func (q *quantities) amounts(custom map[Meter]int64) Amounts {

@@ -17,7 +17,7 @@ func (b *books) move(r *row, to rowState, actual *Amounts, now int64, ans *Answe
 	q := quantitiesOf(actual)
 	if t.plain && r.state == rowOpen && !r.is(rowOdd) && !to.unconfirmed() && len(actual.Custom) == 0 && q.within(&r.bound) {
 		for _, c := range t.counts { // as nearly all are; what follows the loop says the same of all of them
-			i := c.book.slot & 3
+			i := c.slot & 3
 			c.held = minus(c.held, r.bound[i])
 			if n := q[i]; n > 0 {
 				if c.settled = plus(c.settled, n); c.settled >= c.mark {
@@ -58,7 +58,7 @@ func (b *books) move(r *row, to rowState, actual *Amounts, now int64, ans *Answe
 		overAfter := overBefore
 		if change > 0 {
 			above := max(after-bound, 0) - max(before-bound, 0)
-			unfit := max(plus(c.settled, c.held)-plus(c.book.limit, c.overrun), 0)
+			unfit := max(plus(c.settled, c.held)-plus(c.limit, c.overrun), 0)
 			more := min(change, max(above, unfit))
 			overAfter, c.overrun = plus(overBefore, more), plus(c.overrun, more)
 		} else {
@@ -105,10 +105,15 @@ func (b *rows) setOverrun(r *row, i, of int, v int64) {
 // answer says where the reservation and its counts stand.
 func (b *books) answer(r *row, t *tab, now int64, ans *Answer) {
 	ans.State, ans.Late, ans.Expires = rowStates[r.state], r.is(rowLate), at(r.expires)
-	ans.Reserved, ans.Actual = b.bound(r), b.actual(r)
-	ans.Over = Amounts{}
-	if r.is(rowOdd) || !r.actual.within(&r.bound) {
+	if r.is(rowOdd) {
+		ans.Reserved, ans.Actual = b.bound(r), b.actual(r)
 		ans.Over = ans.Actual.above(ans.Reserved)
+	} else {
+		r.bound.into(&ans.Reserved)
+		r.actual.into(&ans.Actual)
+		if !r.actual.within(&r.bound) {
+			ans.Over = ans.Actual.above(ans.Reserved)
+		}
 	}
 	if n := len(t.counts); cap(ans.Left) >= n {
 		ans.Left = ans.Left[:n]
@@ -116,7 +121,9 @@ func (b *books) answer(r *row, t *tab, now int64, ans *Answer) {
 		ans.Left = make([]CapState, n)
 	}
 	for i, c := range t.counts {
-		c.roll(now)
+		if c.rolling != nil {
+			c.roll(now)
+		}
 		c.show(&ans.Left[i])
 	}
 }

@@ -24,10 +24,6 @@ type tab struct {
 	known, need int64
 }
 
-// memo is a place beside one resolution of scopes into links, where the store remembers what it has made of them. The store
-// owns what is in it.
-type memo struct{ tab *tab }
-
 // tabs are all tabs that have a row, by number and by the hash of their scopes.
 type tabs struct {
 	all  []*tab
@@ -86,8 +82,9 @@ func (t *tab) live() bool { return t.rows > 0 && !t.gone }
 
 // tab finds the tab of a request, nil if it has none yet.
 func (b *books) tab(op *ReserveOp) *tab {
-	if op.memo != nil {
-		if t := op.memo.tab; t != nil && t.of == b && t.live() {
+	noted := op.memo.good(op)
+	if noted {
+		if t := op.memo.tab.Load(); t != nil && t.of == b && t.live() {
 			return t
 		}
 	}
@@ -101,8 +98,8 @@ func (b *books) tab(op *ReserveOp) *tab {
 			return nil
 		}
 	}
-	if op.memo != nil {
-		op.memo.tab = t
+	if noted {
+		op.memo.tab.Store(t)
 	}
 	return t
 }
@@ -153,8 +150,8 @@ func (b *books) newTab(op *ReserveOp) *tab {
 		t.no = uint32(len(b.tabs.all))
 		b.tabs.all = append(b.tabs.all, t)
 	}
-	if op.memo != nil {
-		op.memo.tab = t
+	if op.memo.good(op) {
+		op.memo.tab.Store(t)
 	}
 	return t
 }

@@ -32,13 +32,22 @@ type Settlement struct {
 //
 // Settle, Charge, Void, Release and TrueUp do their work even if ctx was cancelled or the ledger was shut down.
 func (l *Ledger) Settle(ctx context.Context, id string, actual Amounts) (Settlement, error) {
-	if err := checkID("ID", id); err != nil {
+	var s Settlement
+	if err := l.SettleInto(ctx, id, actual, &s); err != nil {
 		return Settlement{}, err
+	}
+	return s, nil
+}
+
+// SettleInto is [Ledger.Settle] with the memory of an earlier settlement, as [Ledger.ReserveInto] is Reserve.
+func (l *Ledger) SettleInto(ctx context.Context, id string, actual Amounts, s *Settlement) error {
+	if err := checkID("ID", id); err != nil {
+		return err
 	}
 	if err := actual.Validate(); err != nil {
-		return Settlement{}, err
+		return err
 	}
-	return l.settlement(ctx, "settle", id, func(ctx context.Context, ans *Answer) error {
+	return l.settlement(ctx, "settle", id, s, func(ctx context.Context, ans *Answer) error {
 		return l.store.Settle(ctx, l.account, id, actual, ans)
 	})
 }
@@ -50,9 +59,14 @@ func (l *Ledger) Charge(ctx context.Context, id string) (Settlement, error) {
 	if err := checkID("ID", id); err != nil {
 		return Settlement{}, err
 	}
-	return l.settlement(ctx, "charge", id, func(ctx context.Context, ans *Answer) error {
+	var s Settlement
+	err := l.settlement(ctx, "charge", id, &s, func(ctx context.Context, ans *Answer) error {
 		return l.store.Charge(ctx, l.account, id, ans)
 	})
+	if err != nil {
+		return Settlement{}, err
+	}
+	return s, nil
 }
 
 // TrueUp replaces what is counted by what a source says was billed, up or down: a receipt, an audit. Each source is heard
@@ -68,23 +82,42 @@ func (l *Ledger) TrueUp(ctx context.Context, id string, actual Amounts, source s
 	if err := errs.join(); err != nil {
 		return Settlement{}, err
 	}
-	return l.settlement(ctx, "true-up", id, func(ctx context.Context, ans *Answer) error {
+	var s Settlement
+	err := l.settlement(ctx, "true-up", id, &s, func(ctx context.Context, ans *Answer) error {
 		return l.store.TrueUp(ctx, l.account, id, actual, source, ans)
 	})
-}
-
-func (l *Ledger) settlement(ctx context.Context, op, id string, ask func(context.Context, *Answer) error) (Settlement, error) {
-	ctx, cancel := l.detached(ctx)
-	defer cancel()
-	k := l.pool.Get().(*lookup)
-	defer func() { k.reset(); l.pool.Put(k) }()
-	ans := &k.ans
-	if err := l.fail(op, ask(ctx, ans)); err != nil {
+	if err != nil {
 		return Settlement{}, err
 	}
+	return s, nil
+}
+
+func (l *Ledger) settlement(ctx context.Context, op, id string, s *Settlement, ask func(context.Context, *Answer) error) error {
+	if !l.traits.Local {
+		var cancel context.CancelFunc
+		ctx, cancel = l.detached(ctx)
+		defer cancel()
+	}
+	k := l.pool.Get().(*lookup)
+	defer l.done(k)
+	ans := &k.ans
+	if s == nil { // nobody asks
+		ans.Left = k.left
+		defer func() { k.left = ans.Left[:0] }()
+	} else {
+		ans.Left, ans.Crossed = s.Left, s.Crossed
+	}
+	if err := l.fail(op, ask(ctx, ans)); err != nil {
+		return err
+	}
 	l.line.freed(ans.Left)
-	return Settlement{ID: id, State: ans.State, Reserved: ans.Reserved, Actual: ans.Actual, Over: ans.Over, Overrun: !ans.Over.IsZero(),
-		Unconfirmed: ans.State.Unconfirmed(), Late: ans.Late, Duplicate: ans.Duplicate, Left: copied(ans.Left), Crossed: copied(ans.Crossed)}, nil
+	if s == nil {
+		return nil
+	}
+	s.ID, s.State, s.Overrun, s.Unconfirmed = id, ans.State, !ans.Over.IsZero(), ans.State.Unconfirmed()
+	s.Reserved, s.Actual, s.Over = ans.Reserved, ans.Actual, ans.Over
+	s.Late, s.Duplicate, s.Left, s.Crossed = ans.Late, ans.Duplicate, ans.Left, ans.Crossed
+	return nil
 }
 
 // Void gives a whole reservation back, with proof that nothing was billed; without one it is [ErrNoProof]. Voiding twice
@@ -123,6 +156,5 @@ func (l *Ledger) transition(ctx context.Context, op, id string, ask func(context
 	if err := checkID("ID", id); err != nil {
 		return err
 	}
-	_, err := l.settlement(ctx, op, id, ask)
-	return err
+	return l.settlement(ctx, op, id, nil, ask)
 }

@@ -164,7 +164,11 @@ func (a *Answer) Reset() {
 	clear(a.Violations)
 	clear(a.Crossed)
 	clear(a.Expired)
-	*a = Answer{Violations: a.Violations[:0], Left: a.Left[:0], Crossed: a.Crossed[:0], Expired: a.Expired[:0]}
+	a.Violations, a.Left, a.Crossed, a.Expired = a.Violations[:0], a.Left[:0], a.Crossed[:0], a.Expired[:0]
+	a.Now, a.Expires = time.Time{}, time.Time{}
+	a.Stale, a.State = "", ""
+	a.Duplicate, a.Late = false, false
+	a.Reserved, a.Actual, a.Over = Amounts{}, Amounts{}, Amounts{}
 }
 
 // State is where a reservation is in its life.
