@@ -26,7 +26,9 @@ func (f *failing) Write(p []byte) (int, error) {
 	if n < 0 {
 		n += len(p)
 	}
-	n, _ = f.Conn.Write(p[:n])
+	if n > 0 { // a pipe waits for a reader of nothing too
+		n, _ = f.Conn.Write(p[:n])
+	}
 	return n, errBroken
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"runtime"
@@ -163,3 +164,7 @@ func virtual(t *testing.T, name string, f func(t *testing.T)) {
 }
 
 func goroutines() int { return runtime.NumGoroutine() }
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
+
+func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }
