@@ -59,6 +59,7 @@ type Agent struct {
 	seen    atomic.Pointer[market] // the last look at the catalogue
 	alerts  alerts
 	freezes freezes
+	keyID   atomic.Pointer[string] // the market's name for our key, from a receipt of ours
 
 	mu     sync.Mutex
 	closed bool

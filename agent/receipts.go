@@ -58,6 +58,7 @@ func noRequestID(at AttemptRecord) error {
 // changes of the record's cost. A receipt that was heard before, by somebody else who
 // holds a record of the attempt, changes the record only.
 func (a *Agent) paid(ctx context.Context, step *StepRecord, at *AttemptRecord, receipt *grid.Receipt) (delta int64, err error) {
+	a.learnKey(receipt.APIKeyID)
 	for _, lot := range receipt.Lots {
 		a.client.Catalogue().ObserveLot(at.Instrument, lot.PriceNanoUSDPerUnit, receipt.ReconciledAt)
 	}

@@ -272,8 +272,8 @@ type TopRow struct {
 	// over one minute.
 	PerMinute int64
 	// Runway is how long, at that pace, until the first of the scope's own caps on the meter is spent, and Cap its ID. A
-	// window that turns before then begins anew. NoRunway and "" when nothing bounds it, nothing was spent, or no turn
-	// of a window is long enough to spend its cap.
+	// window that turns before then begins anew. NoRunway and "" when nothing bounds it, nothing was spent, no turn of a
+	// window is long enough to spend its cap, or the time looked at is over.
 	Runway time.Duration
 	Cap    string
 }

@@ -17,6 +17,12 @@ func (l *Ledger) Top(ctx context.Context, q TopQuery) ([]TopRow, error) {
 	if err != nil {
 		return nil, l.fail("top", err)
 	}
+	if !q.Until.IsZero() && q.Until.Before(l.now()) {
+		for i := range rows {
+			rows[i].Runway = NoRunway // that time is over
+		}
+		return rows, nil
+	}
 	for i := range rows {
 		if err := l.runway(ctx, q.Meter, &rows[i]); err != nil {
 			return nil, err

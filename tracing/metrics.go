@@ -19,6 +19,7 @@ type metrics struct {
 	toolDuration, topUpDuration, reservedRatio   metric.Float64Histogram
 	routes, denials, attempts, loops             metric.Int64Counter
 	cost                                         metric.Int64UpDownCounter
+	unexplained, missing, estimateError          metric.Int64Gauge
 }
 
 // Bucket edges of the conventions.
@@ -72,6 +73,13 @@ func newMetrics(m metric.Meter) metrics {
 	if err != nil || cost == nil {
 		cost = noop.Int64UpDownCounter{}
 	}
+	gauge := func(name, unit, what string) metric.Int64Gauge {
+		g, err := m.Int64Gauge(name, metric.WithUnit(unit), metric.WithDescription(what))
+		if err != nil || g == nil {
+			return noop.Int64Gauge{}
+		}
+		return g
+	}
 	calls := doubling(0.01, 14)
 	tokens := quadrupling(1, 14)
 	counts := doubling(1, 8)
@@ -97,6 +105,9 @@ func newMetrics(m metric.Meter) metrics {
 		attempts:       counter("gridloop.retry.attempts", "{attempt}", "Requests sent, the first of a call included."),
 		loops:          counter("gridloop.loop.detections", "{detection}", "Runs found repeating themselves."),
 		cost:           cost,
+		unexplained:    gauge("gridloop.audit.unexplained.requests", "{request}", "Requests that were billed and are not ours, by the last audit."),
+		missing:        gauge("gridloop.audit.missing.requests", "{request}", "Requests that are ours and were not billed, by the last audit."),
+		estimateError:  gauge("gridloop.audit.estimate_error.nano_usd", "{nano_usd}", "What the ledger counts above the bill, by the last audit."),
 	}
 }
 
