@@ -177,6 +177,7 @@ func refund(r *telemetry) {
 	_, first := r.Attempt(call, tracing.AttemptStart{Start: at(0.1), URL: url, Number: 1, Instrument: "agent-prime", Reservation: "run-1/0/0/a/1"})
 	first.End(tracing.AttemptEnd{End: at(0.2), Status: 402, Billed: "no", RequestID: "req-1"})
 	r.RetryScheduled(call, tracing.Retry{Instrument: "agent-prime", Attempt: 1, ErrorType: "402", Delay: time.Second})
+	r.UnknownRefusal(call, tracing.Refusal{Instrument: "agent-prime", Status: 402, TakenFor: "topup", Detail: "Your purse is light"})
 	_, wait := r.TopUpWait(call, tracing.TopUpStart{Instrument: "agent-prime", Start: at(0.2), Tries: 1})
 	wait.End(tracing.TopUpEnd{Outcome: "settled", Tries: 2, End: at(1.2)})
 	_, second := r.Attempt(call, tracing.AttemptStart{Start: at(1.2), URL: url, Number: 2, Instrument: "agent-prime", Reservation: "run-1/0/0/a/2"})

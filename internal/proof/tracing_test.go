@@ -232,7 +232,7 @@ func TestEventsCarryTheContextOfTheirSpan(t *testing.T) {
 	}
 	want := map[string]string{
 		"gridloop.route.decision": "INFO invoke_agent", "gridloop.budget.denied": "WARN invoke_agent", "gridloop.budget.reserved": "DEBUG invoke_agent",
-		"gridloop.budget.settled": "DEBUG invoke_agent", "gridloop.budget.released": "DEBUG invoke_agent", "gridloop.retry.scheduled": "INFO chat",
+		"gridloop.budget.settled": "DEBUG invoke_agent", "gridloop.budget.released": "DEBUG invoke_agent", "gridloop.retry.scheduled": "INFO chat", "gridloop.market.unknown_refusal": "WARN chat",
 		"gridloop.topup.started": "INFO gridloop.topup_wait", "gridloop.topup.finished": "INFO gridloop.topup_wait", "gridloop.loop.detected": "WARN invoke_agent",
 		"gridloop.cost.adjusted": "INFO invoke_agent", "gen_ai.client.operation.exception": "WARN chat", "gen_ai.execute_tool.exception": "WARN execute_tool",
 	}
