@@ -24,6 +24,8 @@ const roleVariable = "GRIDLOOP_BENCH_ROLE"
 const (
 	roleModel = "model" // prints its URL and serves scripts
 	roleFloor = "floor" // reads a floorOrder for each line, answers with a stepSum
+	// reads one parkedOrder, answers with a parkedSum
+	roleParked = "parked"
 )
 
 // playedRole plays the role of this process, and reports whether it had one. TestMain
@@ -37,6 +39,8 @@ func playedRole() bool {
 		err = serveScripts()
 	case roleFloor:
 		err = serveFloor(os.Stdin, os.Stdout)
+	case roleParked:
+		err = serveParked(os.Stdin, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -129,15 +133,20 @@ func (p *process) url(b *testing.B) string {
 
 // measure has the loop written by hand run a case.
 func (p *process) measure(b *testing.B, o floorOrder) (s stepSum) {
-	err := json.NewEncoder(p.in).Encode(o)
+	p.ask(b, o, &s)
+	return s
+}
+
+// ask sends an order and reads the answer to it.
+func (p *process) ask(b *testing.B, order, answer any) {
+	err := json.NewEncoder(p.in).Encode(order)
 	if err == nil {
 		var line []byte
 		if line, err = p.out.ReadBytes('\n'); err == nil {
-			err = json.Unmarshal(line, &s)
+			err = json.Unmarshal(line, answer)
 		}
 	}
 	if err != nil {
-		b.Fatal("the loop written by hand did not answer: ", err)
+		b.Fatal("the other process did not answer: ", err)
 	}
-	return s
 }

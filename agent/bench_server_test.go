@@ -24,19 +24,20 @@ type script struct {
 	burst bool          // a stream comes in one piece, not event by event
 	hop   bool          // a 307 comes before each answer, as from the market
 	think time.Duration // before each answer
+	hold  bool          // the last answer waits until it is released
 }
 
 // path is where the script is served: the base URL of a client is server + path.
 func (s script) path() string {
-	return fmt.Sprintf("/%d-%d-%t-%t-%d/v1", s.steps, s.calls, s.burst, s.hop, s.think.Milliseconds())
+	return fmt.Sprintf("/%d-%d-%t-%t-%d-%t/v1", s.steps, s.calls, s.burst, s.hop, s.think.Milliseconds(), s.hold)
 }
 
 func parseScript(path string) (s script, ok bool) {
 	var think int
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	n, err := fmt.Sscanf(name, "%d-%d-%t-%t-%d", &s.steps, &s.calls, &s.burst, &s.hop, &think)
+	n, err := fmt.Sscanf(name, "%d-%d-%t-%t-%d-%t", &s.steps, &s.calls, &s.burst, &s.hop, &think, &s.hold)
 	s.think = time.Duration(think) * time.Millisecond
-	return s, n == 5 && err == nil
+	return s, n == 6 && err == nil
 }
 
 // finalText is what every run ends with.
@@ -121,10 +122,47 @@ func eventAnswer(step int, text string, calls []deskCall) [][]byte {
 	return append(out, []byte("data: [DONE]\n\n"))
 }
 
+const (
+	heldPath    = "/held"    // how many answers are held
+	releasePath = "/release" // lets them go
+)
+
+// held are the answers that wait.
+type held struct {
+	mu      sync.Mutex
+	n       int
+	release chan struct{}
+}
+
+func (h *held) wait() {
+	h.mu.Lock()
+	if h.n++; h.release == nil {
+		h.release = make(chan struct{})
+	}
+	release := h.release
+	h.mu.Unlock()
+	<-release
+}
+
+func (h *held) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fmt.Fprint(w, h.n)
+	if r.URL.Path == releasePath && h.release != nil {
+		close(h.release)
+		h.n, h.release = 0, nil
+	}
+}
+
 // scriptServer serves every script at its path.
 func scriptServer() http.Handler {
 	var made sync.Map // script -> *answers
+	var held held
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == heldPath || r.URL.Path == releasePath {
+			held.ServeHTTP(w, r)
+			return
+		}
 		s, ok := parseScript(r.URL.Path)
 		body, err := io.ReadAll(r.Body)
 		if !ok || err != nil || !strings.HasSuffix(r.URL.Path, "/chat/completions") {
@@ -149,6 +187,9 @@ func scriptServer() http.Handler {
 			return
 		}
 		time.Sleep(s.think)
+		if s.hold && step == s.steps-1 {
+			held.wait()
+		}
 		if !bytes.Contains(body, []byte(`"stream":true`)) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", strconv.Itoa(len(a.whole[step])))

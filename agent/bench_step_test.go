@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,10 @@ func BenchmarkStep(b *testing.B) {
 			rows = append(rows, row)
 		})
 	}
+	var parked parkedRow
+	b.Run("parked,runs="+strconv.Itoa(parkedRuns), func(b *testing.B) { parked = benchParked(b, url) })
 	printSteps(rows)
+	parked.print()
 }
 
 // stepLoop is one of the two.
@@ -93,18 +97,26 @@ type stepLoop struct {
 }
 
 func newOurLoop(tb testing.TB, url string, c stepCase) *stepLoop {
+	l, end, err := ourLoop(tb.Context(), url, c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(end)
+	return l
+}
+
+func ourLoop(ctx context.Context, url string, c stepCase) (l *stepLoop, end func(), err error) {
 	catalogue := grid.DefaultCatalogue()
 	for _, in := range catalogue.List() {
 		in.MaxPriceNanoUSD = 450_000_000
 		if err := catalogue.Put(in); err != nil {
-			tb.Fatal(err)
+			return nil, nil, err
 		}
 	}
 	client, err := grid.New(grid.Config{APIKey: "a-key", BaseURL: url + c.script.path(), Catalogue: catalogue})
 	if err != nil {
-		tb.Fatal(err)
+		return nil, nil, err
 	}
-	tb.Cleanup(func() { client.Shutdown(context.Background()) })
 	// All limits are on. Those that would end a run of this length are wider.
 	limits := agent.Limits{}
 	if c.script.steps > agent.DefaultSteps {
@@ -113,15 +125,18 @@ func newOurLoop(tb testing.TB, url string, c stepCase) *stepLoop {
 	d := &desk{watched: c.stream}
 	a, err := agent.New(agent.Config{Name: "parcel-desk", Instructions: deskInstructions, Market: client, Tools: deskTools(d), Limits: limits})
 	if err != nil {
-		tb.Fatal(err)
+		return nil, nil, err
 	}
-	tb.Cleanup(func() { a.Shutdown(context.Background()) })
+	end = func() {
+		a.Shutdown(context.Background())
+		client.Shutdown(context.Background())
+	}
 	return &stepLoop{c: c, desk: d, run: func(show func(step int, text string)) (string, error) {
 		if show == nil {
-			res, err := agent.Run[string](tb.Context(), a, deskTask)
+			res, err := agent.Run[string](ctx, a, deskTask)
 			return res.Text, err
 		}
-		live := agent.Start[string](tb.Context(), a, deskTask)
+		live := agent.Start[string](ctx, a, deskTask)
 		for e := range live.Events() {
 			if d, ok := e.(agent.TextDelta); ok {
 				show(d.Step, d.Text)
@@ -129,7 +144,7 @@ func newOurLoop(tb testing.TB, url string, c stepCase) *stepLoop {
 		}
 		res, err := live.Result()
 		return res.Text, err
-	}}
+	}}, end, nil
 }
 
 func newFloorLoop(ctx context.Context, url string, c stepCase) *stepLoop {
