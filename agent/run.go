@@ -53,8 +53,8 @@ type run struct {
 	leftNanoUSD int64
 	leftPercent int
 	market      *market
-	changes     uint64 // of the market that the reader was told of
-	alerts      uint64 // likewise, of the account
+	changes     uint64   // of the market that the reader was told of
+	alerts      uint64   // likewise, of the account
 	freezes     *freezes // of the agent at the root
 	watch       watch
 	labels      Labels  // those of state, which only the loop may read
