@@ -34,9 +34,9 @@ func (p *probe) look(ctx context.Context) {
 	p.parameters(ctx)
 	p.diagnostics(ctx)
 	p.unseen("A-02", "credits that are empty were not met", "credits_empty")
-	p.unseen("A-06", "an overdraft needs a balance that runs out during a request")
-	p.unseen("A-07", "credits that are empty were not met")
-	p.unseen("A-09", "lots are not listed by any API")
+	p.unseen("A-06", "an overdraft needs a balance that runs out during a request", "overdraft")
+	p.unseen("A-07", "credits that are empty were not met", "no_credits")
+	p.unseen("A-09", "lots are not listed by any API", "lots")
 	slices.SortStableFunc(p.findings, func(a, b gridtest.Finding) int { return strings.Compare(a.Assumption, b.Assumption) })
 }
 

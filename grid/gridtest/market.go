@@ -68,7 +68,7 @@ type TopUp struct {
 	// the market.
 	Price func(instrument string, n int) int64
 
-	// Window is how long bought lots last. Zero: for ever.
+	// Window is how long bought lots last. Zero: for ever, or as the profile reads.
 	Window time.Duration
 }
 
@@ -152,6 +152,9 @@ func New(config Config) *Market {
 		receipts: make(map[string]*entry),
 		cursors:  make(map[string]*cursor),
 	}
+	if m.read.lotsExpire && config.TopUp.Window == 0 {
+		m.config.TopUp.Window = lotWindow
+	}
 	m.done, m.end = context.WithCancel(context.Background())
 	for _, in := range config.Instruments {
 		if err := in.problem(); err != nil {
@@ -181,6 +184,9 @@ func New(config Config) *Market {
 	m.keys = []key{{value: m.secret("consumption", 0), name: "default", id: "key_0"}}
 	return m
 }
+
+// lotWindow is how long bought lots last where they do.
+const lotWindow = 4 * time.Hour
 
 // orDefault is n, or the default for zero, or zero for a negative one.
 func orDefault[T ~int64](n, otherwise T) T {
@@ -395,19 +401,24 @@ func (m *Market) secret(kind string, n int) string {
 }
 
 // admit decides whether the balance lets a request pass; 0 means yes.
-func (m *Market) admitLocked(a *account, now time.Time) (status int, detail string) {
+func (m *Market) admitLocked(a *account, now time.Time, maxTokens int64) (status int, detail string) {
 	const noCredits = "USD credits are empty"
 	const empty = "Insufficient USD balance, or no token capacity available for this instrument"
 	const buying = "Balance replenishment in progress. Retry the request after a short delay."
 	a.advance(now, m.config.TopUp.Window)
 	defer m.reloadLocked() // behind the answer: the request that finds no credits is refused
-	if m.credits <= 0 {
+	least := int64(1)
+	if m.read.coveredOnly {
+		least = max(maxTokens, 1)
+	}
+	enough := a.balance() >= least
+	if m.credits <= 0 && !(enough && m.read.creditsForDryOnly) {
 		if m.read.creditsNamed {
 			return http.StatusPaymentRequired, noCredits
 		}
 		return http.StatusPaymentRequired, empty
 	}
-	if a.balance() > 0 {
+	if enough {
 		return 0, ""
 	}
 	first := a.buy == nil

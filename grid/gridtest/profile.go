@@ -29,7 +29,10 @@ func Questions() []Question {
 		{"redirect_host", "A-04", "same", []string{"other"}},
 		{"redirect_token", "A-04", "once", []string{"again"}},
 		{"dry", "A-05", "402_then_503", []string{"402", "503"}},
+		{"overdraft", "A-06", "allowed", []string{"covered"}},
+		{"no_credits", "A-07", "all", []string{"dry"}},
 		{"cut", "A-08", "billed", []string{"unbilled"}},
+		{"lots", "A-09", "kept", []string{"expire"}},
 		{"supplier_error", "A-10", "supplier", []string{"market"}},
 		{"request_id", "A-10", "second_hop", []string{"both_hops", "none"}},
 		{"receipt", "A-14", "bare", []string{"data"}},
@@ -164,7 +167,10 @@ type readings struct {
 	modelsKeyed                 bool
 	otherHost, tokenAgain       bool
 	dry                         Dry
+	coveredOnly                 bool // a balance must cover max_tokens
+	creditsForDryOnly           bool // without credits, those that have tokens are served
 	cutUnbilled                 bool
+	lotsExpire                  bool
 	marketEnvelope              bool
 	idOnBothHops, noID          bool
 	receiptInData               bool
@@ -175,18 +181,21 @@ type readings struct {
 func (c *Config) readings() readings {
 	p := c.Profile
 	r := readings{
-		dryRetryAfter:    p.Reading("dry_retry_after") == "given",
-		creditsNamed:     p.Reading("credits_empty") == "named",
-		modelsKeyed:      p.Reading("models") == "keyed",
-		otherHost:        c.Redirect == OtherHost || p.Reading("redirect_host") == "other",
-		tokenAgain:       p.Reading("redirect_token") == "again",
-		dry:              c.Dry,
-		cutUnbilled:      c.CutUnbilled || p.Reading("cut") == "unbilled",
-		marketEnvelope:   p.Reading("supplier_error") == "market",
-		idOnBothHops:     p.Reading("request_id") == "both_hops",
-		noID:             p.Reading("request_id") == "none",
-		receiptInData:    p.Reading("receipt") == "data",
-		balancesInTokens: p.Reading("balances") == "tokens",
+		dryRetryAfter:     p.Reading("dry_retry_after") == "given",
+		creditsNamed:      p.Reading("credits_empty") == "named",
+		modelsKeyed:       p.Reading("models") == "keyed",
+		otherHost:         c.Redirect == OtherHost || p.Reading("redirect_host") == "other",
+		tokenAgain:        p.Reading("redirect_token") == "again",
+		dry:               c.Dry,
+		coveredOnly:       p.Reading("overdraft") == "covered",
+		creditsForDryOnly: p.Reading("no_credits") == "dry",
+		lotsExpire:        p.Reading("lots") == "expire",
+		cutUnbilled:       c.CutUnbilled || p.Reading("cut") == "unbilled",
+		marketEnvelope:    p.Reading("supplier_error") == "market",
+		idOnBothHops:      p.Reading("request_id") == "both_hops",
+		noID:              p.Reading("request_id") == "none",
+		receiptInData:     p.Reading("receipt") == "data",
+		balancesInTokens:  p.Reading("balances") == "tokens",
 	}
 	if r.dry == Dry402Then503 {
 		switch p.Reading("dry") {

@@ -87,6 +87,19 @@ func behaviour(t *testing.T, m *gridtest.Market, question string) string {
 		m.SetCredits(0)
 		_, empty := send(m.BaseURL()+"/chat/completions", m.Key(), strings.Replace(hello, "prime", "max", 1))
 		return either(dry == empty || !strings.Contains(empty, "credits"), "alike", "named")
+	case "overdraft":
+		m.SetBalance("text-prime", 10)
+		return either(first(hello).StatusCode == 307, "allowed", "covered")
+	case "no_credits":
+		m.SetCredits(0)
+		return either(first(hello).StatusCode == 307, "dry", "all")
+	case "lots":
+		m.SetBalance("text-prime", 0)
+		first(hello)
+		time.Sleep(time.Minute)
+		got := m.Balance("text-prime")
+		time.Sleep(5 * time.Hour)
+		return either(got > 0 && m.Balance("text-prime") == got, "kept", "expire")
 	case "cut":
 		m.Fault(gridtest.Fault{Kind: gridtest.CutStream, AfterBytes: 5})
 		one := first(hello)

@@ -207,7 +207,7 @@ func (m *Market) dispatch(d *dispatched) (token string, no *refusal, fault *Faul
 		}
 	}
 	a := m.accounts[d.turn.Instrument]
-	if status, detail := m.admitLocked(a, now); status != 0 {
+	if status, detail := m.admitLocked(a, now, d.turn.MaxTokens); status != 0 {
 		no := &refusal{status: status, detail: detail}
 		if m.read.dryRetryAfter && a.buy != nil {
 			no.after = a.buy.due.Sub(now)
