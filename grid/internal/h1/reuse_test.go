@@ -223,7 +223,7 @@ func TestARequestThatWaitsHasNoGoroutineOfItsOwn(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if n := goroutines() - before; n != 2*callers { // the caller and the server
+		if n := goroutines() - before; n > 2*callers { // the caller and the server
 			t.Errorf("%d goroutines for %d callers and as many servers", n, callers)
 		}
 		close(answer)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http/httptrace"
+	"time"
 )
 
 // sender writes a long request beside the caller, who reads meanwhile: a server that
@@ -45,12 +46,23 @@ func (s *sender) join(reading error) error {
 	return &UnsentError{s.err, s.n}
 }
 
-// finished tells whether all was written, without waiting.
+// finished tells whether all was written. A server that answered has as a rule read all,
+// and the sender is about to say so.
 func (s *sender) finished() bool {
 	select {
 	case <-s.done:
 		return s.err == nil
 	default:
+	}
+	late := time.NewTimer(senderGrace)
+	defer late.Stop()
+	select {
+	case <-s.done:
+		return s.err == nil
+	case <-late.C:
 		return false
 	}
 }
+
+// senderGrace is net/http's, for the same.
+const senderGrace = 50 * time.Millisecond
