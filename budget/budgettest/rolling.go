@@ -142,21 +142,23 @@ func rollingLateSettle(w *world) {
 	// What is open counts, however old it is.
 	w.stands(l, cap, sums{settled: 7, held: 40})
 	w.denied(l, 54, budget.ErrHeld, "tenant=a")
-	w.settle(l, late, 25)
+	if s := w.settle(l, late, 95); len(s.Crossed) != 0 || !s.Overrun {
+		w.Fatalf("settled into a bucket that has left: %+v", s)
+	}
 	w.stands(l, cap, sums{settled: 7, held: 20})
 	_, err := l.Charge(w.ctx, charged)
 	w.ok(err)
 	w.stands(l, cap, sums{settled: 7, held: 5})
 	w.ok(l.Void(w.ctx, voided, budget.ProofDial))
 	w.stands(l, cap, sums{settled: 7})
-	w.stands(l, other, sums{settled: 57, unconfirmed: 15, overrun: 5}, "tenant=a")
+	w.stands(l, other, sums{settled: 127, unconfirmed: 15, overrun: 75}, "tenant=a")
 	// A receipt for what has left moves other caps only; one for what has not moves its own bucket.
 	_, err = l.TrueUp(w.ctx, settled, money(90), "receipt")
 	w.ok(err)
 	_, err = l.TrueUp(w.ctx, charged, money(1), "receipt")
 	w.ok(err)
 	w.stands(l, cap, sums{settled: 7})
-	w.stands(l, other, sums{settled: 123, overrun: 85}, "tenant=a")
+	w.stands(l, other, sums{settled: 193, overrun: 155}, "tenant=a")
 	_, err = l.TrueUp(w.ctx, second, money(9), "receipt")
 	w.ok(err)
 	leaves := w.stands(l, cap, sums{settled: 9, overrun: 2}).Reset
@@ -347,6 +349,35 @@ func rollingOverrun(w *world) {
 	w.denied(l, 1, budget.ErrHeld)
 }
 
+// When a bucket leaves, what stands is the sum of the others, whatever happened in them; and what has left is in nobody's way.
+func rollingRest(w *world) {
+	cap := rollingCap(budget.Account(), 100)
+	l := w.ledger(cap)
+	w.fresh()
+	w.spent(l, 20)
+	reset := w.stands(l, cap, sums{settled: 20}).Reset
+	w.skip(time.Hour)
+	over, charged, refunded := w.take(l, 30), w.take(l, 20), w.take(l, 30)
+	w.settle(l, over, 35)
+	_, err := l.TrueUp(w.ctx, over, money(25), "receipt")
+	w.ok(err)
+	_, err = l.Charge(w.ctx, charged)
+	w.ok(err)
+	w.settle(l, charged, 15)
+	w.settle(l, refunded, 10)
+	w.spent(l, 20)
+	w.spent(l, 10)
+	w.stands(l, cap, sums{settled: 100})
+	w.until(reset, 0)
+	// Nobody has asked since the first bucket left: there is room for what the receipt takes back.
+	s, err := l.TrueUp(w.ctx, refunded, money(30), "receipt")
+	w.ok(err)
+	if len(s.Crossed) != 1 || s.Crossed[0].Percent != 95 {
+		w.Fatalf("fell to 80 and rose to 100, and announced %+v", s.Crossed)
+	}
+	w.stands(l, cap, sums{settled: 100})
+}
+
 // Many callers on several ledgers never pass the cap, while buckets leave.
 func rollingHoldsInParallel(w *world) {
 	const limit = 500
@@ -393,18 +424,5 @@ func rollingHoldsInParallel(w *world) {
 		w.stands(ledgers[0], cap, sums{settled: limit})
 		w.skip(lookBack + bucket)
 		w.stands(ledgers[0], cap, sums{})
-	}
-}
-
-// rolls skips a test on a store that does not roll yet.
-func rolls(test func(*world)) func(*world) {
-	return func(w *world) {
-		l, err := budget.Open(w.ctx, budget.Config{Store: w.store, Caps: []budget.Cap{rollingCap(budget.Account(), 10)}, Account: "does it roll"})
-		w.ok(err)
-		w.reserve(l, budget.Request{ID: "probe", Amounts: money(5)})
-		if s := w.settle(l, "probe", 5); s.Left[0].Reset.IsZero() {
-			w.Skip("the store does not roll")
-		}
-		test(w)
 	}
 }
