@@ -50,6 +50,7 @@ type Agent struct {
 	// without a known price is refused.
 	strictMoney bool
 
+	later      *later      // settlements that wait for the store
 	reconciler *reconciler // nil when it is off
 
 	nonce   string // of this process: incarnations are never reused
@@ -131,6 +132,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, errors.Join(errs...)
 	}
 	a.print = a.fingerprint()
+	a.later = newLater(a.ledger)
 	a.reconciler = newReconciler(a, cfg.Reconcile)
 	return a, nil
 }
@@ -311,6 +313,7 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 
 func (a *Agent) release(ctx context.Context) error {
 	var errs []error
+	a.later.shutdown()
 	if a.ownLedger && a.ledger != nil {
 		errs = append(errs, a.ledger.Shutdown(ctx))
 	}

@@ -129,6 +129,7 @@ func (r *run) reserveAllowance(ctx context.Context, room int64, instrument strin
 		grant, err = r.ledger.Reserve(ctx, req)
 	}
 	if err != nil {
+		r.later.add(unsettled{id: req.ID, how: releaseAll}, err)
 		return err
 	}
 	w.id, w.instrument, w.prompt, w.amount, w.scopes = req.ID, instrument, room, req.Amounts, req.Scopes
@@ -139,7 +140,8 @@ func (r *run) reserveAllowance(ctx context.Context, room int64, instrument strin
 // releaseAllowance gives the allowance back: the run has ended or is parked.
 func (r *run) releaseAllowance(ctx context.Context) {
 	if id := r.allowance.take(); id != "" {
-		if err := r.ledger.Release(ctx, id); err != nil && !errors.Is(err, budget.ErrUnknownReservation) {
+		err := r.ledger.Release(ctx, id)
+		if err != nil && !errors.Is(err, budget.ErrUnknownReservation) && !r.later.add(unsettled{id: id, how: releaseAll}, err) {
 			r.blameOn(err)
 		}
 	}

@@ -45,6 +45,8 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 	id := c.op.Key + "/" + c.incarnation + "/" + strconv.Itoa(c.attempts)
 	grant, amount, err := c.reserve(ctx, id, prompt, at)
 	if err != nil {
+		// The answer may have been lost, not the reservation: nothing is dispatched on it.
+		r.later.add(unsettled{id: id, how: voidAll, proof: budget.ProofNeverDispatched}, err)
 		c.denied(ctx, err)
 		return ctx, err
 	}
@@ -65,17 +67,22 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 // the instrument does not say otherwise.
 const templateTokens = 512
 
-func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at *grid.Attempt) (budget.Grant, budget.Amounts, error) {
+func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at *grid.Attempt) (grant budget.Grant, amount budget.Amounts, err error) {
 	r := c.r
 	prompt := r.estimator.Prompt(p, at.Start)
 	scopes := r.scopesOn(c.instrument)
 	swap := ""
 	if c.in.Final {
 		swap = r.allowance.take()
+		defer func() {
+			if errors.Is(err, budget.ErrUnavailable) {
+				r.allowance.id = swap // it may stand, and must be given back
+			}
+		}()
 	}
 	for try := 0; ; try++ {
-		amount := amounts(prompt+r.estimator.Output(at.Instrument, int64(at.MaxTokens), at.Start), c.price.NanoUSDPerUnit)
-		grant, err := r.ledger.Reserve(ctx, budget.Request{ID: id, Scopes: scopes, Amounts: amount, Lease: lease, Swap: swap})
+		amount = amounts(prompt+r.estimator.Output(at.Instrument, int64(at.MaxTokens), at.Start), c.price.NanoUSDPerUnit)
+		grant, err = r.ledger.Reserve(ctx, budget.Request{ID: id, Scopes: scopes, Amounts: amount, Lease: lease, Swap: swap})
 		if swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
 			swap = "" // its lease ran out while a long tool worked
 			continue
@@ -129,15 +136,18 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	r.renewal.stop()
 	rec := AttemptRecord{Reservation: a.id, ReservedTokens: a.amount.Tokens, RequestID: v.RequestID, Instrument: at.Instrument, Status: v.Status, Billed: string(v.Billed), Class: string(v.Class)}
 	var err error
+	owed := unsettled{id: a.id, how: chargeAll}
 	switch {
 	case v.Billed == grid.BilledNo:
-		err = r.ledger.Void(ctx, a.id, budget.Proof(v.Proof))
+		owed.how, owed.proof = voidAll, budget.Proof(v.Proof)
+		err = r.ledger.Void(ctx, a.id, owed.proof)
 	case v.Billed == grid.BilledYes && v.Usage != nil:
 		u := v.Usage
 		rec.Tokens = max(u.TotalTokens, u.PromptTokens+u.CompletionTokens)
 		actual := amounts(rec.Tokens, c.price.NanoUSDPerUnit)
 		rec.CostNanoUSD, rec.CostSource = actual.NanoUSD, CostEstimate
 		c.counted(at, a.prompt, u)
+		owed.how, owed.actual = settleUse, actual
 		err = c.settled(r.ledger.Settle(ctx, a.id, actual))
 		c.rec.InputTokens += u.PromptTokens
 		c.rec.OutputTokens += rec.Tokens - u.PromptTokens
@@ -149,7 +159,7 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 		rec.CostNanoUSD, rec.CostSource = a.amount.NanoUSD, CostBound
 		err = c.settled(r.ledger.Charge(ctx, a.id))
 	}
-	if err != nil {
+	if err != nil && !r.later.add(owed, err) {
 		r.warn(c.in.Step, "a reservation could not be settled; it is charged when its lease runs out: "+err.Error())
 	}
 	c.rec.CostNanoUSD += rec.CostNanoUSD

@@ -80,6 +80,9 @@ type modelCall struct {
 func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	r, in := c.r, c.in
 	refs := in.Messages
+	if err := r.define(ctx); err != nil {
+		return nil, err
+	}
 	r.look(ctx)
 	r.tellNews(in.Step)
 	// The final answer needs room for what came since the last step; where the caps
@@ -415,7 +418,7 @@ func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
 	case errors.Is(err, ErrNoInstrument):
 		return nil, &Failure{Class: "no_instrument", Message: err.Error()}
 	case errors.Is(err, budget.ErrUnavailable):
-		return nil, &Failure{Class: "store", Message: err.Error()}
+		return &Refusal{Kind: RefusedStore, Instrument: c.instrument.ID, Detail: "the ledger's store cannot be reached"}, nil
 	case errors.As(err, &ge):
 		return nil, &Failure{Class: string(ge.Class), Message: ge.Error()}
 	}

@@ -155,6 +155,7 @@ const (
 	RefusedFrozen      RefusalKind = "frozen"      // an operator stopped the scope
 	RefusedTryLater    RefusalKind = "try_later"   // the instrument is being topped up
 	RefusedBroken      RefusalKind = "broken"      // most calls to the instrument fail
+	RefusedStore       RefusalKind = "store"       // the ledger's store cannot be reached
 )
 
 // Refusal is a model op that ended without an answer and without holding money.

@@ -40,6 +40,8 @@ type run struct {
 	// What the handlers of one run share. Model ops of a run never overlap, tool
 	// ops do, so only cause and message need the lock.
 	caps        []budget.Cap // of this run alone
+	defined     bool         // they are set
+	later       *later
 	scopes      []budget.Scope
 	scopesBy    map[string][]budget.Scope // with an instrument's
 	renewal     renewal
@@ -80,7 +82,7 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 	if len(o.decisions) > 0 {
 		return nil, errors.New("agent: Approve and Deny belong to Resume: a new run has no calls to decide")
 	}
-	r := &run{a: a, ledger: a.ledger, estimator: a.estimator, client: a.client, inbox: make(map[string]Decision), blobs: a.cfg.Blobs, output: output, stream: o.stream, strictMoney: a.strictMoney || o.nanoUSD > 0}
+	r := &run{a: a, ledger: a.ledger, estimator: a.estimator, later: a.later, client: a.client, inbox: make(map[string]Decision), blobs: a.cfg.Blobs, output: output, stream: o.stream, strictMoney: a.strictMoney || o.nanoUSD > 0}
 	if r.blobs == nil {
 		r.blobs = &MemoryBlobs{}
 	}
@@ -257,7 +259,7 @@ func (r *run) drive(parent context.Context, events *queue) error {
 		return err
 	}
 	defer r.a.leave(r)
-	if err := r.define(ctx); err != nil {
+	if err := r.define(ctx); err != nil && !errors.Is(err, budget.ErrUnavailable) {
 		return err
 	}
 	r.events = events
@@ -276,11 +278,15 @@ func (r *run) drive(parent context.Context, events *queue) error {
 // define sets the caps that the run has for itself. It waits until the run's id
 // was taken: a run that is refused must not change the caps of the one whose id
 // it asked for.
+//
+// If the store is away the first step tries again.
 func (r *run) define(ctx context.Context) error {
-	if r.resumed || len(r.caps) == 0 {
+	if r.defined || len(r.caps) == 0 {
 		return nil
 	}
-	return r.ledger.Define(ctx, "agent "+r.a.cfg.Name, r.caps...)
+	err := r.ledger.Define(ctx, "agent "+r.a.cfg.Name, r.caps...)
+	r.defined = err == nil
+	return err
 }
 
 // retire gives back what the run holds: the allowance always, and the run's
@@ -359,6 +365,9 @@ func (r *run) park() error {
 
 // waits collects what the run and the runs below it wait for.
 func (r *run) waits(p *Paused) {
+	if p.Err == nil {
+		p.Err = r.cause
+	}
 	for _, op := range r.state.Pending {
 		switch {
 		case op.Await != nil:

@@ -145,6 +145,7 @@ const (
 	PauseTopUp    PauseReason = "topup"    // an instrument stayed dry for longer than the wait budget
 	PauseBroken   PauseReason = "broken"   // most calls to the instrument failed, for longer than the wait budget
 	PauseFrozen   PauseReason = "frozen"   // an operator stopped the spending
+	PauseStore    PauseReason = "store"    // the ledger's store cannot be reached; nothing is spent until it can
 )
 
 type phase string

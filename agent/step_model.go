@@ -150,6 +150,8 @@ func (s State) refused(op Op, r Refusal) (State, []Op) {
 		return s.rest(op, max(r.After, time.Second), reason)
 	case RefusedFrozen:
 		return s.park(op, PauseFrozen, r.Detail)
+	case RefusedStore:
+		return s.park(op, PauseStore, r.Detail)
 	case RefusedSpent, RefusedTooBig:
 		return s.finish(StopBudget, r.Detail)
 	}
@@ -194,6 +196,9 @@ func (s State) rested(a answered) (State, []Op) {
 		return s.finish(StopWall, "the limit of "+s.Limits.Wall.String()+" of work is reached")
 	}
 	s.Phase = phaseModel
+	if op.Model != nil && op.Model.Final {
+		s.Phase = phaseFinal
+	}
 	return s.reissue(*op)
 }
 
@@ -231,6 +236,9 @@ func (s State) told() string {
 // finalDone ends a run at its limit: with the answer, else with the last text.
 func (s State) finalDone(a answered) (State, []Op) {
 	m := a.out.Model.Message
+	if r := a.out.Model.Refused; r != nil && r.Kind == RefusedStore {
+		return s.park(a.op, PauseStore, r.Detail)
+	}
 	if m == nil {
 		// The question was never answered; it does not belong in the history.
 		s = s.unsay()

@@ -81,7 +81,7 @@ func (r *run) child(ctx context.Context, op Op, call grid.ToolCall) (c *run, pro
 	if op.Left > 0 && (limits.Wall == 0 || limits.Wall > op.Left) {
 		limits.Wall = op.Left // its work is work of the runs above it
 	}
-	c = &run{a: a, ledger: r.ledger, estimator: r.estimator, blobs: r.blobs, strictMoney: r.strictMoney, inbox: r.inbox, client: r.client, parent: r}
+	c = &run{a: a, ledger: r.ledger, estimator: r.estimator, later: r.later, blobs: r.blobs, strictMoney: r.strictMoney, inbox: r.inbox, client: r.client, parent: r}
 	c.state = State{
 		Version: LoopVersion, Agent: a.cfg.Name, Fingerprint: a.print, Run: keyRun(op.Key), Limits: limits, Labels: s.Labels,
 		Kind: string(a.kind(nil)), Parents: append(append([]string{}, s.Parents...), s.Run),
@@ -89,9 +89,7 @@ func (r *run) child(ctx context.Context, op Op, call grid.ToolCall) (c *run, pro
 	if err := c.write(ctx, in.Task, &runOptions{}); err != nil {
 		return nil, "the agent could not start"
 	}
-	if err := r.ledger.Define(ctx, "agent "+a.cfg.Name, ownCaps(c.state.Run, a.limits.RunNanoUSD, a.limits.RunTokens)...); err != nil {
-		return nil, "the agent could not start: its caps could not be set"
-	}
+	c.caps = ownCaps(c.state.Run, a.limits.RunNanoUSD, a.limits.RunTokens)
 	c.ready()
 	r.mu.Lock()
 	if r.children == nil {
