@@ -62,7 +62,9 @@ func TestAttemptsAreRequestsUnderEveryFaultAndProfile(t *testing.T) {
 					continue // all of them as assumed, and with everything otherwise
 				}
 				for _, stream := range []agent.StreamMode{agent.StreamOff, agent.StreamOn} {
-					synctest.Test(t, func(t *testing.T) { attemptsUnder(t, p, f, stream, fmt.Sprintf("fault %d (%+v), stream %s", i, f, stream)) })
+					synctest.Test(t, func(t *testing.T) {
+						attemptsUnder(t, p, f, stream, fmt.Sprintf("fault %d (%+v), stream %s", i, f, stream))
+					})
 				}
 			}
 		})
