@@ -301,3 +301,22 @@ func FuzzDecisions(f *testing.F) {
 		}
 	})
 }
+
+// What advise needs of a record is where records have it: the test of the agent that
+// writes them reads the same file.
+func TestAdviseReadsTheRecordsOfAnAgent(t *testing.T) {
+	f, err := os.Open(filepath.Join("testdata", "step.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := readDecisions(f)
+	if err != nil || len(all.steps) != 1 || all.unreadable+all.untimed+all.estimated != 0 || all.attempts != 1 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	s := all.steps[0]
+	if s.Run != "r1" || s.Instrument != "agent-prime" || s.CostNanoUSD != 732750 || s.Output != 77 || s.Waited != 2500*time.Millisecond ||
+		s.tokens != 977 || !s.when().Equal(time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)) || s.Attempts[0].RequestID != "req_1" {
+		t.Errorf("%+v", s)
+	}
+}
