@@ -33,12 +33,13 @@ type AuditQuery struct {
 // hour by hour (of UTC) and instrument by instrument: a request that is only here and one
 // that is only there cancel out within one of those, unless their tokens tell.
 type AuditReport struct {
-	From, To time.Time
-	Keys     []string
-	Total    AuditSums   // of the hours that are closed
-	Hours    []AuditHour // oldest first, by instrument; those with nothing in them are left out
+	From  time.Time   `json:"from"`
+	To    time.Time   `json:"to"`
+	Keys  []string    `json:"keys"`
+	Total AuditSums   `json:"total"` // of the hours that are closed
+	Hours []AuditHour `json:"hours"` // oldest first, by instrument; those with nothing in them are left out
 	// Others counts the requests of keys that are not compared.
-	Others int64
+	Others int64 `json:"others"`
 }
 
 // OK reports whether nothing was billed that the ledger does not know.
@@ -46,9 +47,10 @@ func (r *AuditReport) OK() bool { return r.Total.Unexplained == (AuditGap{}) }
 
 // AuditHour is one hour of one instrument.
 type AuditHour struct {
-	Start, End time.Time
-	Instrument string
-	Open       bool // too young: the market may list more of it
+	Start      time.Time `json:"start"`
+	End        time.Time `json:"end"`
+	Instrument string    `json:"instrument"`
+	Open       bool      `json:"open"` // too young: the market may list more of it
 	AuditSums
 }
 
@@ -57,23 +59,32 @@ type AuditSums struct {
 	// Ledger is what was settled or charged, UnconfirmedTokens the part of its tokens
 	// that is a bound. Market is what is on record and not cancelled; Pending of those
 	// have no price yet.
-	Ledger, Market    AuditCount
-	UnconfirmedTokens int64
-	Pending           int64
+	Ledger            AuditCount `json:"ledger"`
+	Market            AuditCount `json:"market"`
+	UnconfirmedTokens int64      `json:"unconfirmed_tokens"`
+	Pending           int64      `json:"pending"`
 	// Unexplained was billed and is not ours: somebody else uses the key. Missing is
 	// ours and was not billed: it was charged for safety, or its receipt is lost. Both
 	// are lower bounds.
-	Unexplained, Missing AuditGap
+	Unexplained AuditGap `json:"unexplained"`
+	Missing     AuditGap `json:"missing"`
 	// EstimateErrorNanoUSD is what the ledger counts above what the market billed for
 	// the same requests; what is unexplained is left out at the average price.
-	EstimateErrorNanoUSD int64
+	EstimateErrorNanoUSD int64 `json:"estimate_error_nano_usd"`
 }
 
 // AuditCount is one side of a comparison.
-type AuditCount struct{ Requests, Tokens, NanoUSD int64 }
+type AuditCount struct {
+	Requests int64 `json:"requests"`
+	Tokens   int64 `json:"tokens"`
+	NanoUSD  int64 `json:"nano_usd"`
+}
 
 // AuditGap is what one side has and the other does not.
-type AuditGap struct{ Requests, Tokens int64 }
+type AuditGap struct {
+	Requests int64 `json:"requests"`
+	Tokens   int64 `json:"tokens"`
+}
 
 const (
 	defaultLag = 15 * time.Minute
@@ -210,7 +221,7 @@ func (a *Agent) auditMarket(ctx context.Context, q AuditQuery, books *auditBooks
 			return nil, fmt.Errorf("agent: Audit: the market lists requests of %d keys (%q), and none of ours has a receipt yet: say in AuditQuery.Keys which of them spend through this ledger", len(q.Keys), q.Keys)
 		}
 	}
-	rep := &AuditReport{From: q.From, To: q.To, Keys: q.Keys}
+	rep := &AuditReport{From: q.From, To: q.To, Keys: q.Keys, Hours: []AuditHour{}}
 	for key, receipts := range byKey {
 		if !slices.Contains(q.Keys, key) {
 			rep.Others += int64(len(receipts))
