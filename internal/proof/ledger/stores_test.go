@@ -132,7 +132,7 @@ func TestMain(m *testing.M) {
 	if long() {
 		checks = "2000"
 	}
-	for name, value := range map[string]string{"rapid.checks": checks, "rapid.nofailfile": "true", "rapid.shrinktime": "2s"} {
+	for name, value := range map[string]string{"rapid.checks": checks, "rapid.nofailfile": "true", "rapid.shrinktime": "500ms"} {
 		if !given(name) {
 			_ = flag.Set(name, value)
 		}
