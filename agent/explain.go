@@ -123,5 +123,8 @@ func describeCap(c budget.Cap) string {
 	if c.Meter == budget.MeterMoney {
 		limit = budget.FormatUSD(c.Limit)
 	}
+	if length, _ := c.Per.Rolls(); length > 0 {
+		return limit + " in any " + strings.TrimPrefix(c.Per.String(), "rolling ")
+	}
 	return limit + " per " + c.Per.String()
 }
