@@ -43,8 +43,7 @@ func (s *Store) batch(a *account, take func() []*task) error {
 		if err == nil {
 			break
 		}
-		a.distrust()
-		a.forgot = errors.Is(err, ErrForgot)
+		a.distrust(err)
 		lost := conn.Conn().IsClosed()
 		if !known || try == tries || ctx.Err() != nil || !lost && !passes(err) {
 			break
@@ -68,7 +67,7 @@ func (s *Store) batch(a *account, take func() []*task) error {
 		close(t.done)
 	}
 	if err == nil {
-		s.tend(ctx, conn, a)
+		s.tend(conn, a)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -55,18 +56,19 @@ const (
 	// maxKnown bounds what is remembered of counts between batches.
 	maxKnown = 100_000
 	// probeEach is how often leases of other processes are looked for.
-	probeEach = int64(time.Second)
+	probeEach = time.Second
 	never     = math.MaxInt64
 )
 
 func newAccount(name string) *account {
 	a := &account{name: name}
-	a.distrust()
+	a.distrust(nil)
 	return a
 }
 
-// distrust forgets what may not be so: everything but what would show that the server has forgotten.
-func (a *account) distrust() {
+// distrust forgets what may not be so after an error: everything but what would show that the server has forgotten.
+func (a *account) distrust(err error) {
+	a.forgot = a.forgot || errors.Is(err, ErrForgot)
 	a.clearCaps()
 	a.ids = map[countKey]int64{}
 	a.nextDue = 0
@@ -92,16 +94,21 @@ func (a *account) learnFrom(b *books) {
 		a.seen = map[int64]int64{}
 	}
 	for key, c := range b.counts {
-		if c.ID != 0 && !c.gone {
+		if !c.gone {
 			a.ids[key] = c.ID
 		}
 	}
 	for _, c := range b.changed {
 		a.seen[c.ID] = b.now
 	}
+	for id, c := range b.byID {
+		if c.gone {
+			delete(a.seen, id)
+		}
+	}
 	a.highest = max(a.highest, a.version)
 	a.last, a.heard = b.now, time.Now()
-	if a.nextDue = min(b.nextDue, b.now+probeEach); len(b.due) > 0 {
+	if a.nextDue = min(b.nextDue, b.now+int64(b.store.probeEach)); len(b.due) > 0 {
 		a.nextDue = 0
 	}
 	a.tending.ended += b.ended
@@ -115,7 +122,7 @@ type count struct {
 	dropped      bool
 	fresh        bool // made by this batch
 	err          error
-	gone         bool // fresh, but nothing was admitted to it
+	gone         bool // deleted
 	dirty        bool
 }
 
@@ -148,6 +155,7 @@ type books struct {
 	byID   map[int64]*count
 	closed map[string]int64 // runs that were forgotten, until when
 	due    []*row           // whose lease is over
+	old    []*row           // ended, and to be forgotten
 	found  map[countKey]int64
 	fresh  map[int64]bool // counts that this batch has made
 
@@ -155,6 +163,7 @@ type books struct {
 	reserved    []*row // to be inserted
 	transformed []*row // to be updated
 	nextDue     int64
+	nextOld     int64
 	ended       int64
 }
 
@@ -275,11 +284,14 @@ func (b *books) queueTransformed() {
 		links, corrections = append(links, encodeLinks(r.Links)), append(corrections, encodeCorrections(r.Corrections))
 		r.dirty = false
 	}
-	b.write(`UPDATE @reservation r
+	// The rows are locked, so they stay where they are.
+	b.write(`WITH v AS MATERIALIZED (SELECT v.*, r.place
+			FROM unnest($2::bytea[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[])
+				AS v (id, state, ended, due, expires, late, actual, usage, links, corrections)
+			CROSS JOIN LATERAL (SELECT ctid AS place FROM @reservation WHERE account = $1 AND id = v.id OFFSET 0) r)
+		UPDATE @reservation r
 		SET state = v.state, ended = v.ended, due = v.due, expires = v.expires, late = v.late, actual = v.actual, usage = v.usage, links = v.links, corrections = v.corrections
-		FROM unnest($2::bytea[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[])
-			AS v (id, state, ended, due, expires, late, actual, usage, links, corrections)
-		WHERE r.account = $1 AND r.id = v.id`,
+		FROM v WHERE r.ctid = v.place`,
 		b.account.id, ids, states, ended, due, expires, late, actuals, usage, links, corrections)
 	b.transformed = b.transformed[:0]
 }
@@ -314,12 +326,14 @@ func (b *books) queueCounts() {
 		}
 		buckets, dropped = append(buckets, encodeBuckets(c.Buckets)), append(dropped, c.dropped)
 	}
-	b.write(`UPDATE @count c
+	b.write(`WITH v AS MATERIALIZED (SELECT v.*, c.place
+			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::boolean[])
+				AS v (id, settled, held, unconfirmed, overrun, fired_low, fired_high, reservations, buckets, dropped)
+			CROSS JOIN LATERAL (SELECT ctid AS place FROM @count WHERE id = v.id OFFSET 0) c)
+		UPDATE @count c
 		SET settled = v.settled, held = v.held, unconfirmed = v.unconfirmed, overrun = v.overrun, fired_low = v.fired_low, fired_high = v.fired_high,
 			reservations = v.reservations, buckets = v.buckets, dropped = v.dropped, touched = $1
-		FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::boolean[])
-			AS v (id, settled, held, unconfirmed, overrun, fired_low, fired_high, reservations, buckets, dropped)
-		WHERE c.id = v.id`,
+		FROM v WHERE c.ctid = v.place`,
 		b.now, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7], buckets, dropped)
 }
 

@@ -21,8 +21,9 @@ import (
 // last, because the busiest row of all, that of the account's own cap, is among them.
 const (
 	// A lock that is not had in time is an error, and a client that stopped in mid-transaction loses its locks. A commit is
-	// answered when it is on the disk, whatever the default is; stricter settings stay. All access is by key: plans made
-	// while the tables were small must not read all of them when they have grown.
+	// answered when it is on the disk, whatever the default is; stricter settings stay. All access is by key, and LATERAL
+	// leaves no other way: a plan made while the tables were small must not read all of them when they have grown. It also
+	// takes the locks in the order of the array.
 	settings = `SELECT set_config('lock_timeout', $2, true), set_config('idle_in_transaction_session_timeout', '2s', true),
 		CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END,
 		set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
@@ -32,22 +33,24 @@ const (
 
 	selectAccount = `SELECT m.schema, coalesce(a.id, 0), coalesce(a.epoch, 0), coalesce(a.version, 0), coalesce(a.floor, 0), coalesce(a.edits, 0), coalesce(a.clock, 0)
 		FROM @meta m LEFT JOIN @account a ON a.name = $1 WHERE m.id = 1`
-	// nowIs is the server's clock; $1 is what a test adds to it.
-	nowIs = "(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint + $1::bigint"
+	// nowIs is the server's clock. $1 is NULL, or what a test says instead.
+	nowIs = "coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000000)::bigint)"
 
 	rowColumns  = "id, scopes, state, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections"
-	selectRows  = "SELECT " + rowColumns + " FROM @reservation WHERE account = $1 AND id = ANY($2) ORDER BY id FOR UPDATE"
+	selectRows  = "SELECT r.* FROM unnest($2::bytea[]) AS k (key) CROSS JOIN LATERAL (SELECT " + rowColumns + " FROM @reservation WHERE account = $1 AND id = k.key FOR UPDATE) r"
 	selectDue   = "SELECT " + rowColumns + " FROM @reservation WHERE account = $2 AND NOT ended AND due <= (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED"
 	selectNext  = "SELECT due FROM @reservation WHERE account = $2 AND NOT ended AND due > (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT 1"
-	selectGone  = "SELECT run, until FROM @closed WHERE account = $1 AND run = ANY($2)"
+	selectOld   = "SELECT " + rowColumns + " FROM @reservation WHERE account = $2 AND ended AND due <= (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED"
+	selectYoung = "SELECT due FROM @reservation WHERE account = $2 AND ended AND due > (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT 1"
+	selectGone  = "SELECT c.* FROM unnest($2::bytea[]) AS k (key) CROSS JOIN LATERAL (SELECT run, until FROM @closed WHERE account = $1 AND run = k.key OFFSET 0) c"
 	insertCount = `INSERT INTO @count (account, digest, cap, scopes, starts, ends, run, settled, held, unconfirmed, overrun, fired_low, fired_high, buckets, reservations, dropped, touched)
 		SELECT $1, v.digest, v.cap, v.scopes, v.starts, v.ends, v.run, 0, 0, 0, 0, 0, 0, '', 0, false, 0
 		FROM unnest($2::bytea[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[]) AS v (digest, cap, scopes, starts, ends, run)
 		ORDER BY v.digest
 		ON CONFLICT (account, digest) WHERE NOT dropped DO NOTHING RETURNING id`
-	selectIDs    = "SELECT id, digest FROM @count WHERE account = $1 AND digest = ANY($2) AND NOT dropped"
+	selectIDs    = "SELECT c.* FROM unnest($2::bytea[]) AS k (key) CROSS JOIN LATERAL (SELECT id, digest FROM @count WHERE account = $1 AND digest = k.key AND NOT dropped OFFSET 0) c"
 	countColumns = "id, cap, scopes, starts, ends, run, settled, held, unconfirmed, overrun, fired_low, fired_high, buckets, reservations, dropped, touched"
-	selectCounts = "SELECT " + countColumns + " FROM @count WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+	selectCounts = "SELECT c.* FROM unnest($1::bigint[]) AS k (key) CROSS JOIN LATERAL (SELECT " + countColumns + " FROM @count WHERE id = k.key FOR UPDATE) c"
 )
 
 // load begins the transaction and locks what the tasks need.
@@ -129,6 +132,7 @@ type wanted struct {
 	create map[countKey]bool // of links: may be new
 	sweep  int
 	probe  bool
+	forget int
 }
 
 func (b *books) wants(tasks []*task) *wanted {
@@ -138,6 +142,7 @@ func (b *books) wants(tasks []*task) *wanted {
 	for _, t := range tasks {
 		b.alone = b.alone || t.alone
 		w.sweep += t.sweep
+		w.forget += t.forget
 		w.probe = w.probe || t.sweep > 0 && t.op == nil
 		if t.id != "" {
 			ids[t.id] = true
@@ -185,15 +190,21 @@ func (b *books) queueLoads(out *pgx.Batch, w *wanted) (answers []func(pgx.Rows) 
 		answers = append(answers, b.readRow(nil))
 	}
 	if w.probe && w.sweep > 0 {
-		offset := int64(b.store.offset)
-		out.Queue(b.store.sql(selectDue), offset, a.id, a.last, w.sweep+1)
-		out.Queue(b.store.sql(selectNext), offset, a.id, a.last)
+		said := b.store.said()
+		out.Queue(b.store.sql(selectDue), said, a.id, a.last, w.sweep+1)
+		out.Queue(b.store.sql(selectNext), said, a.id, a.last)
 		answers = append(answers, b.readRow(func(r *row) { b.due = append(b.due, r) }), func(rows pgx.Rows) error {
 			var due int64
 			err := rows.Scan(&due)
 			b.nextDue = min(b.nextDue, due)
 			return err
 		})
+	}
+	if b.nextOld = never; w.forget > 0 {
+		said, until := b.store.said(), max(a.last, a.tending.excess)
+		out.Queue(b.store.sql(selectOld), said, a.id, until, w.forget)
+		out.Queue(b.store.sql(selectYoung), said, a.id, until)
+		answers = append(answers, b.readRow(func(r *row) { b.old = append(b.old, r) }), func(rows pgx.Rows) error { return rows.Scan(&b.nextOld) })
 	}
 	if len(w.runs) > 0 {
 		out.Queue(b.store.sql(selectGone), a.id, w.runs)
@@ -336,7 +347,7 @@ func (b *books) lockCounts(w *wanted) error {
 		out.Queue(b.store.sql(selectCounts), slices.Sorted(maps.Keys(ids)))
 		answers = append(answers, b.readCount)
 	}
-	out.Queue("SELECT "+nowIs, int64(b.store.offset))
+	out.Queue("SELECT "+nowIs, b.store.said())
 	now := int64(0)
 	answers = append(answers, func(rows pgx.Rows) error { return rows.Scan(&now) })
 	if err := b.send(&out, answers...); err != nil {

@@ -36,12 +36,13 @@ type queue struct {
 
 // task is one operation. What it needs is said beforehand, so that everything a batch needs is locked in order.
 type task struct {
-	rank  rank
-	alone bool              // it changes what others read without locking: nothing else may be under way in the account
-	id    string            // the reservation it is about
-	op    *budget.ReserveOp // what it wants to reserve
-	sweep int               // how many leases it may end
-	run   func(*books) error
+	rank   rank
+	alone  bool              // it changes what others read without locking: nothing else may be under way in the account
+	id     string            // the reservation it is about
+	op     *budget.ReserveOp // what it wants to reserve
+	sweep  int               // how many leases it may end
+	forget int               // how many ended reservations it may forget
+	run    func(*books) error
 
 	err   error
 	state atomic.Uint32

@@ -33,7 +33,7 @@ func (s *Store) look(ctx context.Context, account string, each func(rows pgx.Row
 	}
 	var out pgx.Batch
 	out.Queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-	out.Queue(s.sql("SELECT schema, coalesce((SELECT clock FROM @account WHERE name = $2), 0), "+nowIs+" FROM @meta WHERE id = 1"), int64(s.offset), readable(account))
+	out.Queue(s.sql("SELECT schema, coalesce((SELECT clock FROM @account WHERE name = $2), 0), "+nowIs+" FROM @meta WHERE id = 1"), s.said(), readable(account))
 	out.Queue(s.sql(query), append([]any{readable(account)}, args...)...)
 	out.Queue("COMMIT")
 	var now, clock, server int64
@@ -139,8 +139,8 @@ func (s *Store) Snapshot(ctx context.Context, account string, links []budget.Lin
 	}, `SELECT k.i, coalesce(n.settled, 0), coalesce(n.held, 0), coalesce(n.unconfirmed, 0), coalesce(n.overrun, 0), coalesce(n.buckets, ''), coalesce(n.touched, 0),
 			c.key, c.target, c.per, c.most, c.soft, c.version, c.author, c.at, c.removed, c.meter
 		FROM unnest($2::bytea[], $3::bytea[]) WITH ORDINALITY AS k (cap, count, i)
-		JOIN @cap c ON c.account = `+accountID+` AND c.digest = k.cap AND NOT c.removed
-		LEFT JOIN @count n ON n.account = c.account AND n.digest = k.count AND NOT n.dropped
+		CROSS JOIN LATERAL (SELECT * FROM @cap WHERE account = `+accountID+` AND digest = k.cap AND NOT removed OFFSET 0) c
+		LEFT JOIN LATERAL (SELECT * FROM @count WHERE account = c.account AND digest = k.count AND NOT dropped OFFSET 0) n ON true
 		ORDER BY k.i`, caps, counts)
 	return out, err
 }
@@ -222,8 +222,8 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 		return nil
 	}, `SELECT scopes, state, CASE WHEN ended THEN actual ELSE bound END, admitted FROM @reservation
 		WHERE account = `+accountID+` AND ($2::text = 'account' OR position(E'\n' || $2 || ' ' IN E'\n' || scopes) > 0)
-		AND admitted >= coalesce(nullif($3::bigint, 0), coalesce(nullif($4::bigint, 0), (extract(epoch FROM clock_timestamp()) * 1000000000)::bigint) - $5::bigint)
-		AND ($4 = 0 OR admitted < $4)`, q.By, since, until, int64(q.For)+int64(time.Minute)-min(int64(s.offset), 0))
+		AND admitted >= coalesce(nullif($3::bigint, 0), coalesce(nullif($4::bigint, 0), $6::bigint, (extract(epoch FROM clock_timestamp()) * 1000000000)::bigint) - $5::bigint)
+		AND ($4 = 0 OR admitted < $4)`, q.By, since, until, int64(q.For)+int64(time.Minute), s.said())
 	if err != nil {
 		return nil, err
 	}

@@ -154,7 +154,10 @@ type asker interface {
 // have is the schema of the database, 0 if the tables are not there.
 func (s *Store) have(ctx context.Context, q asker) (have int, err error) {
 	made := false
-	if err := q.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", s.sql("@meta")).Scan(&made); err != nil || !made {
+	// By a query of the catalogue: to_regclass remembers that there was nothing, while it waited for who makes it.
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relname = $1 AND CASE $2 WHEN '' THEN pg_table_is_visible(c.oid) ELSE n.nspname = $2 END)`, s.prefix+"meta", s.schema).Scan(&made)
+	if err != nil || !made {
 		return 0, err
 	}
 	if err = q.QueryRow(ctx, s.sql("SELECT schema FROM @meta WHERE id = 1")).Scan(&have); errors.Is(err, pgx.ErrNoRows) {

@@ -197,6 +197,16 @@ func ownServer(t testing.TB) *server {
 // schemaName is one that nobody has used.
 func schemaName() string { return fmt.Sprintf("t%d", shared.serial.Add(1)) }
 
+// emptySchema makes one, for workers that find their tables by search_path.
+func (s *server) emptySchema(t testing.TB) string {
+	t.Helper()
+	name := schemaName()
+	if _, err := s.pool(t).Exec(context.Background(), "CREATE SCHEMA "+name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // fresh is a store in tables of its own.
 func fresh(t testing.TB, opts ...Option) *Store {
 	t.Helper()
@@ -213,4 +223,3 @@ func (s *server) pool(t testing.TB) *pgxpool.Pool {
 	t.Cleanup(p.Close)
 	return p
 }
-

@@ -1,21 +1,27 @@
 package pgstore
 
 import (
+	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/budget/budgettest"
 	"go.uber.org/goleak"
 )
 
+// TestMain is also the worker that other tests kill: the test binary, started again.
 func TestMain(m *testing.M) {
+	if what := os.Getenv(workerEnv); what != "" {
+		os.Exit(work(what))
+	}
 	code := m.Run()
 	if shared.server != nil {
 		shared.server.stop()
 	}
 	if err := goleak.Find(); code == 0 && err != nil {
-		println(err.Error())
+		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
@@ -23,4 +29,16 @@ func TestMain(m *testing.M) {
 
 func TestDatabaseIsAStore(t *testing.T) {
 	budgettest.Exercise(t, func(t *testing.T) budget.Store { return fresh(t) })
+}
+
+func TestDatabaseIsAStoreInVirtualTime(t *testing.T) {
+	if os.Getenv("GRIDLOOP_LONG") == "" {
+		t.Skip("the histories are long: GRIDLOOP_LONG=1")
+	}
+	startServer(t)
+	budgettest.Exercise(t, func(t *testing.T) budget.Store {
+		s := fresh(t)
+		s.clock = time.Now
+		return s
+	}, budgettest.Virtual())
 }
