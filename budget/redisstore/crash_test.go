@@ -36,6 +36,9 @@ var crashCap = budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit
 // that nobody takes back), settle. what is "address file release".
 func work(what string) int {
 	words := strings.Fields(what)
+	if words[0] == "stop" {
+		return workStop(words[1:])
+	}
 	if words[0] == "agent" {
 		return workAgent(words[1:])
 	}

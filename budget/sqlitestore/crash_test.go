@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		os.Exit(spend())
 	case "crash":
 		os.Exit(crash())
+	case "stop":
+		os.Exit(stop())
 	case "rush":
 		os.Exit(rush())
 	}
