@@ -268,7 +268,7 @@ func (a *Agent) useLedger(f *file, limits Limits) error {
 	if store == nil {
 		store = budget.NewMemory()
 	}
-	l, err := budget.Open(context.Background(), budget.Config{Store: store, Caps: caps})
+	l, err := budget.Open(context.Background(), budget.Config{Store: store, Caps: caps, RefusedFor: time.Second})
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,10 @@ type Config struct {
 	Account string
 	// Lease is the default of Request.Lease; zero is DefaultLease.
 	Lease time.Duration
+	// RefusedFor is how long a denial as spent is believed without asking a store that is elsewhere again, so that a loop
+	// that does not give up costs no traffic. What this ledger settles or defines counts at once; receipts, refunds, limits
+	// and freezes of other processes may be missed for that long, never longer: a second is plenty. Zero asks each time.
+	RefusedFor time.Duration
 }
 
 // Ledger admits spending and settles it. It is safe for concurrent use, starts no goroutine, and any number of ledgers, in
@@ -50,6 +54,7 @@ type Ledger struct {
 	closed  atomic.Bool
 	ahead   atomic.Int64 // of the store's clock, in nanoseconds; only to guess windows
 	pool    sync.Pool
+	refused refused
 	line    line // who waits for what others hold
 }
 
@@ -66,9 +71,15 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		cfg.Lease = DefaultLease
 	}
 	l := &Ledger{store: cfg.Store, traits: cfg.Store.Traits(), account: cfg.Account, lease: cfg.Lease, caps: newChain()}
+	if !l.traits.Local {
+		l.refused.span = max(cfg.RefusedFor, 0)
+	}
 	l.pool.New = func() any { return &lookup{} }
 	var errs fieldErrors
 	errs.wrap("Config", checkLease("Lease", cfg.Lease))
+	if cfg.RefusedFor < 0 {
+		errs.add("Config.RefusedFor", fmt.Sprintf("%v is negative", cfg.RefusedFor), "write 0 to ask each time, or up to some seconds")
+	}
 	if len(cfg.Account) > maxName {
 		errs.add("Config.Account", fmt.Sprintf("a name of %d bytes", len(cfg.Account)), fmt.Sprintf("use at most %d", maxName))
 	}
@@ -213,6 +224,9 @@ func (l *Ledger) ReserveInto(ctx context.Context, r *Request, g *Grant) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("budget: reserve: %w", err)
 	}
+	if err := l.refuse(r); err != nil {
+		return err
+	}
 	k := l.pool.Get().(*lookup)
 	defer l.done(k)
 	ans := &k.ans
@@ -225,8 +239,12 @@ func (l *Ledger) ReserveInto(ctx context.Context, r *Request, g *Grant) error {
 		return err
 	}
 	if len(ans.Violations) > 0 {
-		return &DeniedError{Violations: copied(ans.Violations), Requested: r.Amounts, Left: copied(ans.Left),
+		d := &DeniedError{Violations: copied(ans.Violations), Requested: r.Amounts, Left: copied(ans.Left),
 			Crossed: copied(ans.Crossed), Expired: copied(ans.Expired)}
+		if l.refused.span > 0 && r.Swap == "" {
+			l.refused.remember(d, l.caps.known())
+		}
+		return d
 	}
 	g.ID, g.Duplicate, g.Expires, g.Left, g.Crossed, g.Expired = r.ID, ans.Duplicate, ans.Expires, ans.Left, ans.Crossed, ans.Expired
 	return nil

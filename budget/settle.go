@@ -111,6 +111,7 @@ func (l *Ledger) settlement(ctx context.Context, op, id string, s *Settlement, a
 		return err
 	}
 	l.line.freed(ans.Left)
+	l.refused.settled(ans.Left)
 	if s == nil {
 		return nil
 	}
