@@ -47,9 +47,9 @@ type StepRecord struct {
 	FirstDelta time.Duration `json:"first_delta,omitempty"`
 	Took       time.Duration `json:"took,omitempty"`
 	// Supplier and Quality are who served and how well, where the answer says so.
-	Supplier string `json:"supplier,omitempty"`
-	Quality  string `json:"quality,omitempty"`
-	HeldWait  time.Duration   `json:"held_wait,omitempty"`  // for what others held
+	Supplier string        `json:"supplier,omitempty"`
+	Quality  string        `json:"quality,omitempty"`
+	HeldWait time.Duration `json:"held_wait,omitempty"` // for what others held
 
 	CostNanoUSD int64 `json:"cost_nano_usd"` // sum over Attempts
 	// LeftNanoUSD is what the tightest money cap had left after the step; -1

@@ -231,4 +231,3 @@ func TestSettlementsThatAreOwedEndWithTheAgent(t *testing.T) {
 		}
 	})
 }
-
