@@ -34,6 +34,8 @@ func crashCap(limit int64) budget.Cap {
 func work(what string) int {
 	words := strings.Fields(what)
 	switch words[0] {
+	case "stop":
+		return workStop(words[1:])
 	case "agent":
 		return workAgent(words[1:])
 	case "rush":
