@@ -83,6 +83,7 @@ func Exercise(t *testing.T, open func(t *testing.T) budget.Store, opts ...Option
 		{"limits of rolling windows change", rollingLimitsChange},
 		{"overrun leaves a rolling window with its bucket", rollingOverrun},
 		{"what stays in a rolling window stands as it did", rollingRest},
+		{"what left a rolling window is remembered for a day", rollingRemembers},
 		{"parallel reserves never pass a rolling cap", rollingHoldsInParallel},
 		{"the store checks window and caps", storeAnswersStale},
 		{"limits change for every ledger at once", limitsChangeEverywhere},

@@ -378,6 +378,25 @@ func rollingRest(w *world) {
 	w.stands(l, cap, sums{settled: 100})
 }
 
+// An ended reservation is remembered for a day after its bucket has left, so that a late receipt still finds it.
+func rollingRemembers(w *world) {
+	cap := rollingCap(budget.Account(), 100)
+	l := w.ledger(cap)
+	w.fresh()
+	id := w.spent(l, 60)
+	reset := w.stands(l, cap, sums{settled: 60}).Reset
+	w.until(reset, -24*time.Hour+w.slack()+time.Second)
+	for range 3 {
+		w.sweep(l)
+	}
+	if s := w.settle(l, id, 60); !s.Duplicate {
+		w.Fatalf("settled again: %+v", s)
+	}
+	_, err := l.TrueUp(w.ctx, id, money(50), "receipt")
+	w.ok(err)
+	w.stands(l, cap, sums{})
+}
+
 // Many callers on several ledgers never pass the cap, while buckets leave.
 func rollingHoldsInParallel(w *world) {
 	const limit = 500

@@ -95,3 +95,29 @@ func TestDamagedBucketsAreNotBelieved(t *testing.T) {
 		}
 	}
 }
+
+// What is not touched any more goes with the last reservation that is kept of it.
+func TestRollingCountsDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, newFile(t))
+		defer s.Close()
+		l := ledger(t, s, budget.Cap{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: 50, Per: budget.Rolling(10 * time.Hour)})
+		for _, tenant := range []string{"a", "b", "c"} {
+			_, err := l.Reserve(t.Context(), budget.Request{ID: tenant, Scopes: []budget.Scope{{Kind: "tenant", Name: tenant}}, Amounts: budget.Amounts{NanoUSD: 30}})
+			must(t, err)
+			_, err = l.Settle(t.Context(), tenant, budget.Amounts{NanoUSD: 20})
+			must(t, err)
+		}
+		for _, step := range []struct {
+			wait time.Duration
+			left string
+		}{{11 * time.Hour, "3"}, {23 * time.Hour, "3"}, {2 * time.Hour, "0"}} { // ten hours, a bucket, and a day for late receipts
+			time.Sleep(step.wait)
+			_, err := l.Sweep(t.Context(), 10)
+			must(t, err)
+			if got, err := sqlitestore.Ask(t.Context(), s, "SELECT count(*) FROM budget_count"); err != nil || got != step.left {
+				t.Fatalf("%v later there are %s counts, want %s, %v", step.wait, got, step.left, err)
+			}
+		}
+	})
+}
