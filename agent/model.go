@@ -246,6 +246,10 @@ func (c *modelCall) streams() (bool, StreamReason) {
 	case !c.r.shows(c.in):
 		return false, StreamChecked
 	}
+	switch router.Kind(c.in.Kind) {
+	case router.KindExtract, router.KindJudge, router.KindSummarize:
+		return false, StreamKind
+	}
 	return true, StreamRead
 }
 

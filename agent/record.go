@@ -68,6 +68,7 @@ const (
 	StreamDeclined StreamReason = "declined" // Stream(StreamOff)
 	StreamUnread   StreamReason = "unread"   // nobody reads events
 	StreamChecked  StreamReason = "checked"  // the answer is checked before it is shown
+	StreamKind     StreamReason = "kind"     // the step extracts, judges or summarizes: a program reads it whole
 	StreamCuts     StreamReason = "cuts"     // the instrument broke too many streams off
 )
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gridloop/gridloop/agent"
 	"github.com/gridloop/gridloop/grid/gridtest"
+	"github.com/gridloop/gridloop/router"
 )
 
 // Each step says whether it was streamed and why.
@@ -26,6 +27,11 @@ func TestAStepSaysWhyItWasStreamed(t *testing.T) {
 		}
 		return rec
 	}
+	kind := func(k router.Kind, o ...agent.Option) func(t *testing.T) agent.StepRecord {
+		return func(t *testing.T) agent.StepRecord {
+			return watched(t, agent.Start[string](t.Context(), open(t, m, agent.Config{Kind: k}), "go", o...).Events())
+		}
+	}
 	on, off := agent.Stream(agent.StreamOn), agent.Stream(agent.StreamOff)
 	for _, row := range []struct {
 		name     string
@@ -37,6 +43,11 @@ func TestAStepSaysWhyItWasStreamed(t *testing.T) {
 		{"somebody reads what is not to be streamed", func(t *testing.T) agent.StepRecord { return watched(t, text(off).Events()) }, false, agent.StreamDeclined},
 		{"the answer is checked first", func(t *testing.T) agent.StepRecord { return watched(t, value().Events()) }, false, agent.StreamChecked},
 		{"it is checked first and to be streamed", func(t *testing.T) agent.StepRecord { return watched(t, value(on).Events()) }, true, agent.StreamAsked},
+		{"it extracts", kind(router.KindExtract), false, agent.StreamKind},
+		{"it judges", kind(router.KindJudge), false, agent.StreamKind},
+		{"it summarizes", kind(router.KindSummarize), false, agent.StreamKind},
+		{"it summarizes and is to be streamed", kind(router.KindSummarize, on), true, agent.StreamAsked},
+		{"it writes code", kind(router.KindCode), true, agent.StreamRead},
 		{"nobody reads", func(t *testing.T) agent.StepRecord { return firstStep(t, text()) }, false, agent.StreamUnread},
 		{"nobody reads what is to be streamed", func(t *testing.T) agent.StepRecord { return firstStep(t, text(on)) }, true, agent.StreamAsked},
 	} {

@@ -136,6 +136,14 @@ func (k *call) prepare() error {
 	if limit := k.instrument.MaxInput; limit > 0 && k.shape.size/bytesPerToken > limit {
 		return k.fail(ClassTooLong, &TooLongError{Max: limit})
 	}
+	if limit := k.instrument.Context; limit > 0 {
+		// Prompt and answer share it.
+		left := limit - k.shape.size/bytesPerToken
+		if left < 1 {
+			return k.fail(ClassTooLong, &TooLongError{Max: limit})
+		}
+		k.maxTokens = int(min(int64(k.maxTokens), left))
+	}
 	return nil
 }
 
@@ -252,16 +260,26 @@ func (k *call) attempt(ctx context.Context) (out outcome) {
 }
 
 func (k *call) send(ctx context.Context, a *Attempt, v *Verdict, out *outcome) {
-	c := k.client
 	if a.MaxTokens < 1 {
-		*v = Verdict{Billed: BilledNo, Class: ClassRefused, Proof: ProofNeverDispatched, Start: a.Start}
-		out.err = k.fail(ClassRefused, fmt.Errorf("the observer lowered MaxTokens to %d: refuse in Begin instead", a.MaxTokens))
-		v.Err = out.err
+		k.unsendable(a, v, out)
 		return
 	}
 	a.MaxTokens = min(a.MaxTokens, k.maxTokens)
-	x := exchange{client: c, method: http.MethodPost, first: c.chat, header: c.header(a.Header, a.Stream), body: k.render(a.MaxTokens)}
+	c := k.client
+	x := &exchange{client: c, method: http.MethodPost, first: c.chat, header: c.header(a.Header, a.Stream), body: k.render(a.MaxTokens)}
+	// Here a run waits longest: what comes after has no room in this frame.
 	err := x.runFor(ctx, k)
+	k.take(ctx, x, err, a, v, out)
+}
+
+func (k *call) unsendable(a *Attempt, v *Verdict, out *outcome) {
+	*v = Verdict{Billed: BilledNo, Class: ClassRefused, Proof: ProofNeverDispatched, Start: a.Start}
+	out.err = k.fail(ClassRefused, fmt.Errorf("the observer lowered MaxTokens to %d: refuse in Begin instead", a.MaxTokens))
+	v.Err = out.err
+}
+
+// take reads what an exchange came to.
+func (k *call) take(ctx context.Context, x *exchange, err error, a *Attempt, v *Verdict, out *outcome) {
 	v.Hops, v.RequestID = x.hops, x.requestID
 	if err != nil {
 		sig, dial := x.signalOf(err)
