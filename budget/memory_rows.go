@@ -13,7 +13,7 @@ type row struct {
 	no       uint32 // where the row is
 	life     uint32 // how often the place was used before: tells a lease of now from one of then
 	tab      uint32
-	length   uint16 // of the id
+	length   uint8 // of the id, if it is not long
 	state    rowState
 	flags    rowFlags
 	bound    quantities
@@ -127,9 +127,6 @@ func (b *rows) byID(id string, hash uint32) *row {
 }
 
 func (b *rows) has(r *row, id string) bool {
-	if int(r.length) != len(id) {
-		return false
-	}
 	if r.is(rowLong) {
 		return b.long[r.no] == id
 	}
@@ -154,9 +151,9 @@ func (b *rows) add(id string, hash uint32) *row {
 	no := b.free[len(b.free)-1]
 	b.free = b.free[:len(b.free)-1]
 	r := b.row(no)
-	r.no, r.hash, r.length, r.flags = no, hash, uint16(len(id)), 0
+	r.no, r.hash, r.length, r.flags = no, hash, 0, 0
 	if len(id) <= inlineID {
-		copy(r.id[:], id)
+		r.length = uint8(copy(r.id[:], id))
 	} else {
 		r.flags = rowLong
 		b.long[no] = id
