@@ -15,7 +15,11 @@ import (
 // errAgain is a batch that must be done anew: what it believed was not so. Nothing was done.
 var errAgain = errors.New("pgstore: nothing was done: the rows keep changing: ask again")
 
-const tries = 8
+const (
+	tries = 8
+	// idleTooLong is what a session ends with that stopped in mid-transaction.
+	idleTooLong = "25P03"
+)
 
 // batch is one transaction: what take answers is applied and told only after the commit.
 func (s *Store) batch(a *account, take func() []*task) error {
@@ -125,7 +129,13 @@ func (b *books) send(out *pgx.Batch, each ...func(rows pgx.Rows) error) (err err
 }
 
 // undone reports whether an error of the last round trip means that nothing was done.
-func undone(err error) bool { return code(err) != "" || pgconn.SafeToRetry(err) }
+func undone(err error) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == idleTooLong {
+		return true // the server had given up before it heard of the commit
+	}
+	return code(err) != "" || pgconn.SafeToRetry(err)
+}
 
 // ask is one statement inside the transaction.
 func (b *books) ask(each func(rows pgx.Rows) error, query string, args ...any) error {

@@ -197,10 +197,8 @@ func (s *Store) migrate(ctx context.Context, steps [][]string) error {
 			}
 		}
 		for i, step := range steps[have:] {
-			for _, statement := range step {
-				if _, err := tx.Exec(ctx, s.sql(statement)); err != nil {
-					return fmt.Errorf("pgstore: migration to schema %d: %w", have+i+1, err)
-				}
+			if _, err := tx.Exec(ctx, s.sql(strings.Join(step, ";\n")), pgx.QueryExecModeSimpleProtocol); err != nil {
+				return fmt.Errorf("pgstore: migration to schema %d: %w", have+i+1, err)
 			}
 		}
 		_, err = tx.Exec(ctx, s.sql("UPDATE @meta SET schema = $1"), len(steps))

@@ -17,6 +17,8 @@ const (
 	defaultPrefix  = "budget_"
 	defaultTimeout = 5 * time.Second
 	defaultKeep    = 1_000_000
+	// openTime bounds connecting, and making or migrating the tables.
+	openTime = 15 * time.Second
 )
 
 // Store is a [budget.Store] in a PostgreSQL database. Safe for concurrent use; any number of Stores, in any number of
@@ -145,7 +147,7 @@ func (s *Store) ready(ctx context.Context) error {
 	if s.opened.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, max(s.timeout, openTime))
 	defer cancel()
 	if err := s.open(ctx); err != nil {
 		return named(err)
