@@ -33,7 +33,7 @@ const (
 var crashCap = budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: crashLimit, Per: budget.Lifetime()}
 
 // work is a process that spends until the cap is spent or it is killed: reserve, have the provider bill (a line in a file
-// that nobody takes back), settle. what is "address file release".
+// that nobody takes back), settle. what is "address file mode": charge, release or slices.
 func work(what string) int {
 	words := strings.Fields(what)
 	if words[0] == "stop" {
@@ -44,11 +44,17 @@ func work(what string) int {
 	}
 	c := redis.NewClient(&redis.Options{Addr: words[0]})
 	defer c.Close()
-	store := New(c)
-	store.releases = words[2] == "release"
+	own := New(c)
+	own.releases = words[2] == "release"
+	store := budget.Store(own)
 	bill, err := os.OpenFile(words[1], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 2
+	}
+	if words[2] == "slices" {
+		if store, err = budget.Slice(own, budget.Slices{Lease: crashLease, Check: crashLease / 6}); err != nil {
+			return 2
+		}
 	}
 	ctx := context.Background()
 	l, err := budget.Open(ctx, budget.Config{Store: store, Caps: []budget.Cap{crashCap}, Lease: crashLease})
@@ -140,14 +146,18 @@ func billed(t *testing.T, path string) (sum int64, calls int) {
 
 // crashRun kills processes until the cap is spent, stops some past their lease, and answers what was billed.
 func crashRun(t *testing.T, kills, restarts int, release bool, args ...string) (bill, settled int64, calls int) {
-	srv := startServer(t, args...)
-	path := filepath.Join(t.TempDir(), "bill")
 	mode := "charge"
 	if release {
 		mode = "release"
 	}
+	return crashRunIn(t, mode, kills, restarts, args...)
+}
+
+func crashRunIn(t *testing.T, mode string, kills, restarts int, args ...string) (bill, settled int64, calls int) {
+	srv := startServer(t, args...)
+	path := filepath.Join(t.TempDir(), "bill")
 	what := srv.addr + " " + path + " " + mode
-	const workers = 3
+	const workers = 4
 	var cmds [workers]*exec.Cmd
 	for i := range cmds {
 		cmds[i] = startWorker(t, what)
@@ -190,6 +200,22 @@ func crashRun(t *testing.T, kills, restarts int, release bool, args ...string) (
 	}
 	bill, calls = billed(t, path)
 	return bill, states[0].Settled, calls
+}
+
+// Four replicas that spend from slices, killed and stopped past the slices' leases.
+func TestTheBillStaysWithinTheCapThroughKillsOfReplicasWithSlices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and kills processes")
+	}
+	n := kills(20)
+	bill, settled, calls := crashRunIn(t, "slices", n, 0)
+	t.Logf("%d kills, %d calls: billed %d, counted %d of %d", n, calls, bill, settled, crashLimit)
+	if bill > crashLimit || settled > crashLimit || bill > settled {
+		t.Fatalf("billed %d, counted %d, limit %d", bill, settled, crashLimit)
+	}
+	if calls < 100 {
+		t.Errorf("only %d calls: the test shows nothing", calls)
+	}
 }
 
 func kills(short int) int {
