@@ -110,7 +110,7 @@ var rules = [...]rule{
 }
 
 func lookup(sig signal, status, hop int) rule {
-	for _, r := range rules {
+	for _, r := range rules[:] { // the array itself would be copied
 		if r.signal == sig && (r.hop == 0 || r.hop == min(hop, 2)) &&
 			(sig != sigStatus || r.status == 0 || r.status == status || r.status == status/100) {
 			return r

@@ -138,6 +138,52 @@ func TestACancelAfterTheAnswerHarmsNobody(t *testing.T) {
 	}
 }
 
+// The whole answer is at hand when the context ends: what ends the connection may
+// still be on its way.
+func TestAConnectionWhoseContextEndedIsNotKept(t *testing.T) {
+	virtual(t, "", func(t *testing.T) {
+		w := &network{pipes: true}
+		w.serve = w.answering(okay)
+		tr := w.transport(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		res, err := tr.RoundTrip(post(ctx, "body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		synctest.Wait()
+		if b, err := io.ReadAll(res.Body); string(b) != "ok" || err != nil {
+			t.Errorf("the answer is %q, %v", b, err)
+		}
+		if n := len(tr.idle.conns); n != 0 {
+			t.Errorf("%d connections are kept", n)
+		}
+		w.all.Wait()
+	})
+}
+
+// last is a client's end that tells of the end beside the last bytes.
+type last struct{ net.Conn }
+
+func (l last) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	if err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func TestAConnectionThatToldOfItsEndIsNotKept(t *testing.T) {
+	w := &network{pipes: true}
+	w.serve = w.answering(okay)
+	w.wrap = func(_ int, c net.Conn) net.Conn { return last{c} }
+	tr := w.transport(t)
+	mustAsk(t, tr, post(t.Context(), "body"), "ok")
+	if n := len(tr.idle.conns); n != 0 {
+		t.Errorf("%d connections are kept", n)
+	}
+}
+
 func TestABodyMayBeClosedWhileItIsRead(t *testing.T) {
 	virtual(t, "", func(t *testing.T) {
 		w := &network{pipes: true, serve: func(_ int, p *peer) {
