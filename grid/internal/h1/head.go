@@ -12,7 +12,11 @@ import (
 func ordinary(req *http.Request) bool {
 	u := req.URL
 	if u == nil || u.Scheme != "http" && u.Scheme != "https" || u.Opaque != "" || u.User != nil ||
-		len(req.TransferEncoding) > 0 || len(req.Trailer) > 0 || req.Cancel != nil { //lint:ignore SA1019 it is still honoured
+		len(req.TransferEncoding) > 0 || len(req.Trailer) > 0 {
+		return false
+	}
+	//lint:ignore SA1019 net/http still honours it
+	if req.Cancel != nil {
 		return false
 	}
 	if bodied(req) != (req.ContentLength > 0) || !isToken(method(req)) || req.Method == http.MethodConnect ||

@@ -48,6 +48,10 @@ func TestWhatIsOutOfTheOrdinaryGoesToTheOtherTransport(t *testing.T) {
 		{"a length without a body", func(r *http.Request) { r.Body = nil }},
 		{"a word for the connection", func(r *http.Request) { r.Header["Connection"] = []string{"upgrade"} }},
 		{"a wait for the server's leave", func(r *http.Request) { r.Header["Expect"] = []string{"100-continue"} }},
+		{"a channel that cancels", func(r *http.Request) {
+			//lint:ignore SA1019 net/http still honours it
+			r.Cancel = make(chan struct{})
+		}},
 		{"a proxy", func(r *http.Request) { r.URL.Host = "behind.proxy" }},
 		{"a proxy that cannot be named", func(r *http.Request) { r.URL.Host = "no.proxy" }},
 	} {
