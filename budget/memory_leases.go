@@ -5,9 +5,8 @@ import "slices"
 // lease is when a row's lease is over, as it was when it was written down. A row that has ended or was renewed since leaves
 // its lease behind: taking it out would cost every settlement a search, and few leases ever run out.
 type lease struct {
-	at   int64
-	row  uint32
-	life uint32
+	at  int64
+	row uint32
 }
 
 // leases are a heap by time. What is left behind in it is thrown out when it is the greater part.
@@ -73,10 +72,11 @@ func (l *leases) keep(stands func(lease) bool) {
 	}
 }
 
-// stands reports whether a lease is one that a reservation has now.
+// stands reports whether a lease is one that a reservation has now. If its row was given to another meanwhile whose lease
+// ends at the same instant, it is that one's.
 func (b *books) stands(x lease) bool {
 	r := b.row(x.row)
-	return r.life == x.life && r.state == rowOpen && r.expires == x.at
+	return r.state == rowOpen && r.expires == x.at
 }
 
 // letRun writes down that a row's lease ends when it says.
@@ -84,5 +84,5 @@ func (b *books) letRun(r *row) {
 	if b.leases.crowded() {
 		b.leases.keep(b.stands)
 	}
-	b.leases.push(lease{r.expires, r.no, r.life})
+	b.leases.push(lease{r.expires, r.no})
 }

@@ -11,7 +11,6 @@ type row struct {
 	id       [inlineID]byte
 	hash     uint32 // of the id
 	no       uint32 // where the row is
-	life     uint32 // how often the place was used before: tells a lease of now from one of then
 	tab      uint32
 	length   uint8 // of the id, if it is not long
 	state    rowState
@@ -209,7 +208,6 @@ func (b *rows) remove(r *row) {
 		delete(b.long, r.no)
 	}
 	r.state = rowFree
-	r.life++
 	b.free = append(b.free, r.no)
 	b.used--
 }

@@ -258,3 +258,29 @@ func TestManyRunCapsAreLearntInFull(t *testing.T) {
 		t.Fatalf("%d caps, %v", len(caps), err)
 	}
 }
+
+func TestThresholdsFollowALimitThatIsLowered(t *testing.T) {
+	cap := budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Lifetime()}
+	l := openLedger(t, budget.Config{Caps: []budget.Cap{cap}})
+	settle := func(id string, nano int64) []budget.Crossing {
+		t.Helper()
+		if _, err := l.Reserve(t.Context(), budget.Request{ID: id, Amounts: budget.Amounts{NanoUSD: nano}}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := l.Settle(t.Context(), id, budget.Amounts{NanoUSD: nano})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Crossed
+	}
+	if crossed := settle("a", 100); len(crossed) != 0 {
+		t.Fatalf("crossed %v", crossed)
+	}
+	cap.Limit = 300
+	if err := l.Define(t.Context(), "ann", cap); err != nil {
+		t.Fatal(err)
+	}
+	if crossed := settle("b", 60); len(crossed) != 1 || crossed[0].Percent != 50 || crossed[0].Limit != 300 {
+		t.Fatalf("160 of 300 crossed %v", crossed)
+	}
+}

@@ -41,6 +41,10 @@ func TestWhatWasLookedUpBeforeIsLookedUpAgainWhenItChanged(t *testing.T) {
 		}
 		ask(60, nil, acme)
 		ask(41, budget.ErrSpent, acme)
+		if err := other.Define(t.Context(), "ann", budget.Cap{For: budget.One("run", "another"), Meter: budget.MeterMoney, Limit: 5, Per: budget.Lifetime()}); err != nil {
+			t.Fatal(err)
+		}
+		ask(1, nil, acme) // that is nothing to it
 		own := budget.Cap{For: budget.One("tenant", "acme"), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Day(nil)}
 		if err := other.Define(t.Context(), "ann", own); err != nil {
 			t.Fatal(err)
