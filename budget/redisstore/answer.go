@@ -18,32 +18,76 @@ var refused = map[string]error{
 	"still open": budget.ErrStillOpen,
 }
 
-// answer reads what was said about a reservation.
-func (s *Store) answer(m *memory, op string, u *unpacked, ans *budget.Answer) error {
+// answered is the first byte of an answer about a reservation.
+const answered = 'A'
+
+// states are in the order of the script's numbers for them.
+var states = [...]budget.State{"", budget.StateOpen, budget.StateSettled, budget.StateCharged, budget.StateExpired, budget.StateVoided, budget.StateReleased}
+
+// answer reads what was said about a reservation. asked are the counts that were named, in the order of the answer unless
+// it is about a reservation made before; nil if none were. It answers the ids of counts that this process has not met, and
+// leaves those counts out: their keys must be asked for, and the answer read again.
+func (a *account) answer(op, said string, asked []*counted, ans *budget.Answer) (unmet []string, err error) {
 	ans.Reset()
-	fields := u.array()
-	word := u.text()
-	ans.Now = fromMicros(u.int())
-	if word != "answer" || fields != 14 {
-		return s.refusal(op, word, u, ans)
+	u := &unpacked{rest: said}
+	if u.rest == "" || u.rest[0] != answered {
+		u.array()
+		word := u.text()
+		ans.Now = fromMicros(u.int())
+		return nil, refusal(op, word, u, ans)
 	}
-	ans.Duplicate, ans.Late = u.int() != 0, u.int() != 0
-	ans.State = budget.State(u.text())
-	var err error
-	if ans.Reserved, err = parseAmounts(u.text()); err != nil {
-		return err
+	u.byte()
+	links := u.short()
+	ans.Duplicate, ans.Late = u.byte() != 0, u.byte() != 0
+	state := int(u.byte())
+	if state >= len(states) {
+		return nil, nonsense("a state")
 	}
-	if ans.Actual, err = parseAmounts(u.text()); err != nil {
-		return err
+	ans.State = states[state]
+	now, expires := u.double(), u.double()
+	ans.Now = fromMicros(now)
+	if ans.Reserved, err = parseAmounts(u.flat()); err != nil {
+		return nil, err
 	}
-	if expires := u.int(); ans.State != "" {
+	if ans.Actual, err = parseAmounts(u.flat()); err != nil {
+		return nil, err
+	}
+	if ans.State != "" {
 		ans.Expires, ans.Over = fromMicros(expires), above(ans.Actual, ans.Reserved)
 	}
-	if ans.Left, err = s.states(m, u, ans.Now.UnixMicro(), ans.Left); err != nil {
-		return err
+	extra := u.flat()
+	for i := range links {
+		if u.bad {
+			break
+		}
+		id := u.take(idSize)
+		var c *counted
+		if asked != nil && !ans.Duplicate && i < len(asked) {
+			c = asked[i]
+			a.names.is(c, id)
+		} else if c = a.names.by(id); c == nil {
+			unmet = append(unmet, id)
+			u.take(6 * 8)
+			continue
+		}
+		state := c.state(u.double(), u.double(), u.double(), u.double(), u.double(), u.double())
+		ans.Left = append(ans.Left, state)
+		a.remember(c, &state, now)
 	}
+	if u.bad || u.rest != "" || asked != nil && !ans.Duplicate && links != len(asked) {
+		return nil, nonsense("an answer cut short")
+	}
+	if extra != "" {
+		err = a.extra(&unpacked{rest: extra}, ans)
+	}
+	return unmet, err
+}
+
+// extra reads what only few answers have.
+func (a *account) extra(u *unpacked, ans *budget.Answer) error {
+	u.array()
 	for n := u.array(); n >= 5; n -= 5 {
-		key, err := s.keys.read(u.text())
+		key, err := a.names.read([]byte(u.text()))
 		if err != nil {
 			return err
 		}
@@ -60,7 +104,7 @@ func (s *Store) answer(m *memory, op string, u *unpacked, ans *budget.Answer) er
 		ans.Violations = append(ans.Violations, budget.Violation{Scope: f.Scope, Kind: budget.KindFrozen, ResetAt: f.Until, Reason: f.Reason})
 	}
 	for n := u.array(); n >= 7; n -= 7 {
-		key, err := s.keys.read(u.text())
+		key, err := a.names.read([]byte(u.text()))
 		if err != nil {
 			return err
 		}
@@ -68,21 +112,27 @@ func (s *Store) answer(m *memory, op string, u *unpacked, ans *budget.Answer) er
 			Kind: budget.Kind(u.text()), Limit: u.int(), Settled: u.int(), Held: u.int(), Requested: u.int(), ResetAt: key.reset(u.int())})
 	}
 	for i := range u.array() { // what a swap would free is left to it
-		if l, free := &ans.Left[min(i, len(ans.Left)-1)], u.int(); l.Limit != budget.None {
+		if i >= len(ans.Left) {
+			return nonsense("an answer")
+		}
+		if l, free := &ans.Left[i], u.int(); l.Limit != budget.None {
 			l.Left = max(l.Limit-l.Settled-l.Held+free, 0)
 		}
 	}
-	if u.bad {
-		return nonsense("an answer cut short")
-	}
-	return nil
+	return done(u)
 }
 
+// staleNames is answered to ids that the books do not know; the ledger never sees it.
+const staleNames budget.Stale = "names"
+
 // refusal reads an answer that says no, or that something must be looked up again.
-func (s *Store) refusal(op, word string, u *unpacked, ans *budget.Answer) error {
+func refusal(op, word string, u *unpacked, ans *budget.Answer) error {
 	switch word {
 	case "stale":
 		ans.Stale = budget.Stale(u.text())
+		if ans.Stale == staleNames {
+			return nil
+		}
 		if ans.Stale == budget.StaleCaps || ans.Stale == budget.StaleWindow {
 			return nil
 		}
@@ -117,27 +167,23 @@ func limit(n int64) int64 {
 	return n
 }
 
-// states reads where counts stand at now, and remembers it.
-func (s *Store) states(m *memory, u *unpacked, now int64, out []budget.CapState) ([]budget.CapState, error) {
-	for n := u.array(); n >= 7; n -= 7 {
-		name := u.text()
-		key, err := s.keys.read(name)
-		if err != nil {
-			return out, err
-		}
-		c := budget.CapState{Cap: key.cap, Scope: key.scope, Scopes: key.scopes, Meter: key.meter, Window: key.window, Start: key.span.Start,
-			Settled: u.int(), Held: u.int(), Unconfirmed: u.int(), Overrun: u.int(), Limit: limit(u.int()), Reset: key.reset(u.int()), Left: budget.None}
-		if c.Limit != budget.None {
-			c.Left = max(c.Limit-c.Settled-c.Held, 0)
-		}
-		out = append(out, c)
-		seen := sums{settled: c.Settled, unconfirmed: c.Unconfirmed, overrun: c.Overrun, ends: micros(nano(key.span.End))}
-		if key.rolls > 0 {
-			seen.at, seen.ends = now, now+key.rolls
-		}
-		m.count(name, seen)
+// state is where the count stands.
+func (c *counted) state(settled, held, unconfirmed, overrun, most, reset int64) budget.CapState {
+	s := budget.CapState{Cap: c.cap, Scope: c.scope, Scopes: c.scopes, Meter: c.meter, Window: c.window, Start: c.span.Start,
+		Settled: settled, Held: held, Unconfirmed: unconfirmed, Overrun: overrun, Limit: limit(most), Reset: c.reset(reset), Left: budget.None}
+	if s.Limit != budget.None {
+		s.Left = max(s.Limit-s.Settled-s.Held, 0)
 	}
-	return out, nil
+	return s
+}
+
+// remember keeps where a count stood at now, for books that forget.
+func (a *account) remember(c *counted, s *budget.CapState, now int64) {
+	seen := sums{settled: s.Settled, unconfirmed: s.Unconfirmed, overrun: s.Overrun, ends: micros(nano(c.span.End))}
+	if c.rolls > 0 {
+		seen.at, seen.ends = now, now+c.rolls
+	}
+	a.memory.count(c.key, seen)
 }
 
 // freezeText is a freeze as it stands in the books, without the time, which the script adds.

@@ -38,6 +38,7 @@ func BenchmarkReserveSettle(b *testing.B) {
 				var next atomic.Int64
 				waits := make([][]time.Duration, callers)
 				var wg sync.WaitGroup
+				before := srv.cost(b)
 				b.ResetTimer()
 				for c := range callers {
 					scopes := []budget.Scope{{Kind: "tenant", Name: "acme"}, {Kind: "run", Name: "run" + strconv.Itoa(c)}, {Kind: "instrument", Name: "text-prime"}}
@@ -62,6 +63,10 @@ func BenchmarkReserveSettle(b *testing.B) {
 				}
 				wg.Wait()
 				b.StopTimer()
+				after := srv.cost(b)
+				b.ReportMetric((after.cpu-before.cpu)/float64(b.N), "server-µs/pair")
+				b.ReportMetric((after.script-before.script)/float64(b.N), "script-µs/pair")
+				b.ReportMetric(2*float64(b.N)/(after.calls-before.calls), "ops/call")
 				all := slices.Concat(waits...)
 				slices.Sort(all)
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
@@ -73,6 +78,33 @@ func BenchmarkReserveSettle(b *testing.B) {
 			})
 		}
 	}
+}
+
+// cost is what a server has done so far: microseconds of CPU, microseconds in scripts, and calls of them.
+type cost struct{ cpu, script, calls float64 }
+
+func (s *server) cost(t testing.TB) (c cost) {
+	t.Helper()
+	client := s.client()
+	defer client.Close()
+	text, err := client.InfoMap(t.Context(), "cpu", "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
+		v, err := strconv.ParseFloat(text["CPU"][field], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.cpu += 1e6 * v
+	}
+	for _, name := range []string{"cmdstat_eval", "cmdstat_evalsha"} {
+		var calls, usec float64
+		if _, err := fmt.Sscanf(text["Commandstats"][name], "calls=%f,usec=%f,", &calls, &usec); err == nil {
+			c.calls, c.script = c.calls+calls, c.script+usec
+		}
+	}
+	return c
 }
 
 // BenchmarkNaiveCheckThenAdd is the ledger that most services write: look whether there is room, call, add what it cost.

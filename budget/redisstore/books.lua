@@ -1,40 +1,58 @@
 -- What a batch of operations does to one account's books. Rules: see package budget and budget/internal/rules.
 --
--- ARGV[1] is a header, every further argument one operation, all msgpack arrays. The reply is a header and one answer for
--- each operation. Rows that are touched are read once, changed here and written at the end.
+-- ARGV[1] is a header, every further argument one operation. The reply is a header and one answer for each operation.
+-- Reserving, settling and what is answered to them are structs, since those are most of the work; the rest is msgpack. Rows
+-- that are touched are read once, changed here and written at the end.
 --
 -- Numbers are doubles: every amount, sum and microsecond stays below 2^53, and a sum that reaches it stays there.
-local MAX = 9007199254740992
-local SWEEP = 8
-local KEEP_CHANGES, KEEP_GONE = 1000, 1024
+--
+-- Lines of --= give names to constants, which are written into the script before it is sent: a function may use only so many
+-- variables of the script, looks through all of them when it is made, and constants are faster. What stands between --< and
+-- --> is left out where only reservations are spoken of.
+--= MAX 9007199254740992
+--= SWEEP 8 KEEP_CHANGES 1000 KEEP_GONE 1024
 
-local META, CAPS, RECORDS, VERSIONS, GONE, ANCHORS, FREEZES, CLOSED, COUNTS, TURNS, ROWS, LEASES, ENDED, OPEN, RUNS, CHANGES = unpack(KEYS)
-local call, encode, decode = redis.call, cmsgpack.pack, cmsgpack.unpack
-local max, min, ceil = math.max, math.min, math.ceil
-local match, sub, find = string.match, string.sub, string.find
+--= META KEYS[1] CAPS KEYS[2] RECORDS KEYS[3] VERSIONS KEYS[4] GONE KEYS[5] ANCHORS KEYS[6] FREEZES KEYS[7] CLOSED KEYS[8]
+--= COUNTS KEYS[9] TURNS KEYS[10] ROWS KEYS[11] LEASES KEYS[12] ENDED KEYS[13] OPEN KEYS[14] RUNS KEYS[15] CHANGES KEYS[16] IDS KEYS[17]
+local call, encode, decode, spack, sunpack = redis.call, cmsgpack.pack, cmsgpack.unpack, struct.pack, struct.unpack
+local max, min, huge = math.max, math.min, math.huge
+local match, gmatch, sub, find, byte, rep = string.match, string.gmatch, string.sub, string.find, string.byte, string.rep
 
-local SCHEMA, KNOWN, SEEN, FRESH, INSPECT, CREATE, KEEP, RELEASES, DEDUP, LEARN, LEASE, AHEAD = unpack(decode(ARGV[1]))
+--= SCHEMA header[1] KNOWN header[2] SEEN header[3] FRESH header[4] INSPECT header[5] CREATE header[6] KEEP header[7] RELEASES header[8]
+--= DEDUP header[9] LEARN header[10] LEASE header[11] AHEAD header[12]
+local header = decode(ARGV[1])
 
--- Of a reservation.
-local STATE, IDLE, LATE, SAID, ADMITTED, EXPIRES, KEPT, SWAP, SCOPES, BOUND, ACTUAL, USAGE, LINKS, CORRECTIONS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
--- Of a count; announced thresholds follow. OVER is 1 when its window has ended and 2 when its run was forgotten. Only a
--- rolling count has BUCKETS: start, settled, unconfirmed and overrun of each, the oldest first, none without spending.
-local SETTLED, HELD, UNCONFIRMED, OVERRUN, LINKED, OVER, BUCKETS = 1, 2, 3, 4, 5, 6, 7
+-- Of a reservation, after the schema. N links follow, an id and what they added to overrun each.
+--= N 2 STATE 3 IDLE 4 LATE 5 SAID 6 ADMITTED 7 EXPIRES 8 KEPT 9 SWAP 10 SCOPES 11 BOUND 12 ACTUAL 13 USAGE 14 CORRECTIONS 15 FIRST 16
+--= ROW '<BHBBBBdddI4c0I4c0I4c0I4c0I4c0I4c0'
+--= OPENED 1 SETTLED_AT 2 CHARGED 3 EXPIRED 4 VOIDED 5 RELEASED 6
+local NAMES = {'open', 'settled', 'charged', 'expired', 'voided', 'released'}
+
+-- Of a count. OVER is 1 when its window has ended and 2 when its run was forgotten. From ENDS on it never changes: ends is 0
+-- for never, width and length are of a rolling window, METER is one of METERS or 0 for CUSTOM. c.fired are the thresholds that
+-- were announced; only a rolling count has c.buckets: start, settled, unconfirmed and overrun of each, the oldest first, none
+-- without spending. Its id is never given to another, also not by books that forgot, because the time is in it.
+--= SETTLED 1 HELD 2 UNCONFIRMED 3 OVERRUN 4 LINKED 5 OVER 6 ENDS 7 WIDTH 8 LENGTH 9 METER 10 CUSTOM 11 CAP 12 KEY 13 REST 14
+--= FIELDS '<dddddddddBI2c0I2c0I4c0' SUMS '<Bddddddc0' SAME '<dddBI2c0I2c0I4c0' BEFORE 50
+local METERS = {money = 1, tokens = 2, requests = 3, tool_calls = 4}
+--= NOID '\0\0\0\0\0\0\0\0'
 
 if INSPECT == 1 then
 	local policy = match(call('INFO', 'memory'), 'maxmemory_policy:([%w-]+)')
 	if policy and policy ~= 'noeviction' then return {encode({'evicts', policy})} end
 end
 
-local found = call('HMGET', META, 'schema', 'epoch', 'seq', 'clock', 'version', 'shared', 'learning', 'from', 'floor')
+local found = call('HMGET', META, 'schema', 'epoch', 'seq', 'clock', 'version', 'shared', 'learning', 'from', 'floor', 'named', 'old')
 local epoch, seq, clock = found[2], tonumber(found[3] or 0), tonumber(found[4] or 0)
 local version, shared, learning, from, floor = tonumber(found[5] or 0), tonumber(found[6] or 0), tonumber(found[7] or 0), found[8], tonumber(found[9] or 0)
+local named, old = tonumber(found[10] or 0), found[11] == '1' -- the last id of a count; whether there are rows of older schemas
 local time = call('TIME')
 local now = max(time[1] * 1000000 + time[2] + AHEAD, clock)
 local wrote = false
 
-local schema = tonumber(found[1] or 1) or -1
+local schema = tonumber(found[1] or SCHEMA) or -1
 if schema < 1 or schema > SCHEMA then return {encode({'schema', schema})} end
+old = old or schema < 3
 local missing = not found[1]
 local forgot = KNOWN ~= '' and (missing or epoch ~= KNOWN or seq < SEEN)
 if forgot and LEARN == 0 then return {encode({'forgot'})} end
@@ -57,41 +75,226 @@ local function minus(a, b)
 	return max(a - b, 0)
 end
 
+-- each calls f with up to 4000 of a list at once, which is what fits on the stack.
+local function each(list, f)
+	for first = 1, #list, 4000 do f(first, min(first + 3999, #list)) end
+end
+
+local function number(v) return tonumber(v) end
+
 -- reader answers fields of a hash, each read once; what is not there is false.
 local function reader(key, read)
 	local cache = {}
 	local function load(fields)
-		local want = {}
-		for _, f in ipairs(fields) do
+		local want, n = {}, 0
+		for i = 1, #fields do
+			local f = fields[i]
 			if cache[f] == nil then
-				want[#want + 1], cache[f] = f, false
+				n = n + 1
+				want[n], cache[f] = f, false
 			end
 		end
-		for first = 1, #want, 4000 do
-			local last = min(first + 3999, #want)
+		each(want, function(first, last)
 			local got = call('HMGET', key, unpack(want, first, last))
 			for i = first, last do
 				local v = got[i - first + 1]
-				cache[want[i]] = v and read(v) or false
+				if v then cache[want[i]] = read(v, want[i]) end
 			end
-		end
+		end)
 	end
 	return cache, load
 end
 
-local counts, loadCounts = reader(COUNTS, decode)
-local rows, loadRows = reader(ROWS, decode)
-local anchors, loadAnchors = reader(ANCHORS, tonumber)
+local anchors, loadAnchors = reader(ANCHORS, number)
 local freezes, loadFreezes = reader(FREEZES, function(v) return v end)
+local open, loadOpen = reader(OPEN, number)
+
+-- A cap's text is "limit|percent:at,percent:at"; most settlements end below the first threshold, and never read the others.
 local function limits(text)
-	local cap = {limit = tonumber(match(text, '^%d+')), text = text}
-	for percent, at in string.gmatch(text, '(%d+):(%d+)') do cap[#cap + 1] = {tonumber(percent), tonumber(at)} end
-	return cap
+	local limit, _, first = match(text, '^(%d*)[^|]*|(%d*):?(%d*)')
+	return {limit = tonumber(limit), first = tonumber(first) or huge, text = text}
+end
+local function marks(cap)
+	if not cap.marks then
+		cap.marks = {}
+		for percent, at in gmatch(cap.text, '(%d+):(%d+)') do cap.marks[#cap.marks + 1] = {tonumber(percent), tonumber(at)} end
+	end
+	return cap.marks
 end
 local caps, loadCaps = reader(CAPS, limits)
 
--- What is written at the end: rows by their names, leases and ends by id (false takes out), changes of what runs have open.
-local dirtyCounts, dirtyRows, leases, ended, open = {}, {}, {}, {}, {}
+-- Amounts are the four meters and, after them, texts of others.
+local vectors = {[''] = {0, 0, 0, 0}}
+local function vector(b)
+	local v = vectors[b]
+	if not v then
+		v = {sunpack('<dddd', b)}
+		if #b > 32 then
+			for meter, n in gmatch(sub(b, 33), '(%S+)=(%d+)') do v[meter] = tonumber(n) end
+		end
+		vectors[b] = v
+	end
+	return v
+end
+
+local keyed, counts, loadCounts = {}
+counts, loadCounts = reader(COUNTS, function(v, id)
+	local c = {sunpack(FIELDS, v, 2)}
+	local rest = c[REST]
+	c.id, c.meter, c.same = id, c[METER] > 0 and c[METER] or c[CUSTOM], sub(v, BEFORE, rest - 1)
+	if c[WIDTH] > 0 then c.buckets = {} end
+	if rest <= #v then
+		local soft = decode(sub(v, rest))
+		c.fired = soft[1]
+		if c.buckets then c.buckets = soft[2] end
+	end
+	keyed[c[KEY]] = c
+	return c
+end)
+
+-- newCount is a count that is in the books only when it was begun. Its key has lines: meter, cap, scopes, start and end of its
+-- window in nanoseconds, or 0 and how a rolling one rolls.
+local function newCount(key, over)
+	local meter, cap, ends = match(key, '^([^\n]*)\n([^\n]*)\n.*\n([^\n]+)$')
+	local length, width = match(ends, '^rolling (%d+)/(%d+)$')
+	local us = 0
+	if not width and #ends > 3 then us = tonumber(sub(ends, 1, -4)) + (sub(ends, -3) ~= '000' and 1 or 0) end
+	named = max(named, now) + 1
+	local c = {0, 0, 0, 0, 0, over, us, tonumber(width or 0), tonumber(length or 0), METERS[meter] or 0, meter, cap, key}
+	if METERS[meter] then c[CUSTOM] = '' end
+	c.id, c.meter, c.fresh, c.buckets = spack('>d', named), METERS[meter] or meter, true, width and {} or nil
+	c.same = spack(SAME, c[ENDS], c[WIDTH], c[LENGTH], c[METER], #c[CUSTOM], c[CUSTOM], #cap, cap, #key, key)
+	counts[c.id], keyed[key] = c, c
+	loadCaps({cap})
+	return c
+end
+
+-- What is written at the end: counts, rows by their names, leases and ends by id (false takes out), what runs have open.
+local dirtyCounts, dirtyRows, leases, ended, dirtyOpen = {}, {}, {}, {}, {}
+
+local function loadCapsOf(list)
+	local ids = {}
+	for i = 1, #list do
+		local c = counts[list[i]]
+		if c then ids[#ids + 1] = c[CAP] end
+	end
+	loadCaps(ids)
+end
+
+-- resolve loads counts by their keys.
+local function resolve(keys)
+	local want, ids = {}, {}
+	for _, key in ipairs(keys) do
+		if keyed[key] == nil then want[#want + 1], keyed[key] = key, false end
+	end
+	each(want, function(first, last)
+		for i, id in ipairs(call('HMGET', IDS, unpack(want, first, last))) do
+			if id then ids[#ids + 1] = id end
+		end
+	end)
+	loadCounts(ids)
+	loadCapsOf(ids)
+	if not old then return end
+	for _, key in ipairs(want) do -- counts of schemas 1 and 2 have their keys for ids
+		local v = not keyed[key] and call('HGET', COUNTS, key)
+		if v then
+			local was, c = decode(v), newCount(key, 0)
+			for i = 1, 6 do c[i] = was[i] end
+			local fired = c.buckets and 8 or 7
+			if c.buckets then c.buckets = was[7] end
+			if #was >= fired then c.fired = {unpack(was, fired)} end
+			c.begun, c.old, dirtyCounts[c] = true, true, true
+		end
+	end
+end
+
+local function amountsOf(text) -- of schemas 1 and 2
+	if text == '' then return '' end
+	local v, custom = {0, 0, 0, 0}, {}
+	for meter, n in gmatch(text, '(%S+)=(%d+)') do
+		if METERS[meter] then
+			v[METERS[meter]] = tonumber(n)
+		else
+			custom[#custom + 1] = meter .. '=' .. n
+		end
+	end
+	return spack('<dddd', unpack(v)) .. table.concat(custom, ' ')
+end
+
+local function oldRow(v)
+	local was, states = decode(v), {}
+	for i, name in ipairs(NAMES) do states[name] = i end
+	local keys, said, r = {}, was[14], {3, 0, states[was[1]], was[2], was[3], was[4], was[5], was[6], was[7], was[8],
+		'\n' .. table.concat(was[9], '\n'), amountsOf(was[10]), amountsOf(was[11]), amountsOf(was[12]), ''}
+	for i = 2, #said, 2 do said[i] = amountsOf(said[i]) end
+	if #said > 0 then r[CORRECTIONS] = encode(said) end
+	for i = 1, #was[13], 2 do keys[#keys + 1] = was[13][i] end
+	resolve(keys)
+	for i, key in ipairs(keys) do
+		r[#r + 1] = (keyed[key] or newCount(key, 1)).id
+		r[#r + 1] = was[13][2 * i]
+	end
+	r[N] = #keys
+	return r
+end
+
+local rowFormats, answerFormats, reserveFormats = {}, {}, {}, {}
+local function format(cache, n, head, link)
+	local f = cache[n]
+	if not f then
+		f = head .. rep(link, n)
+		cache[n] = f
+	end
+	return f
+end
+
+local rows, loadRowsAlone = reader(ROWS, function(v)
+	local schema, low, high = byte(v, 1, 3)
+	if schema ~= 3 then return oldRow(v) end
+	return {sunpack(format(rowFormats, low + 256 * high, ROW, 'c8d'), v)}
+end)
+
+local function packRow(r)
+	return spack(format(rowFormats, r[N], ROW, 'c8d'), 3, r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], #r[10], r[10], #r[11], r[11],
+		#r[12], r[12], #r[13], r[13], #r[14], r[14], #r[15], r[15], unpack(r, FIRST, FIRST - 1 + 2 * r[N]))
+end
+
+-- loadRows loads rows with all their counts, and those of the ids in more.
+local function loadRows(ids, more)
+	loadRowsAlone(ids)
+	local want = more or {}
+	for _, id in ipairs(ids) do
+		local r = rows[id]
+		if r then
+			for i = FIRST, FIRST - 2 + 2 * r[N], 2 do want[#want + 1] = r[i] end
+		end
+	end
+	loadCounts(want)
+	loadCapsOf(want)
+end
+
+local function row(id)
+	local r = rows[id]
+	if r == nil then
+		loadRows({id})
+		r = rows[id]
+	end
+	return r
+end
+
+local scopeRuns = {}
+local function runsIn(scopes)
+	local list = scopeRuns[scopes]
+	if not list then
+		list = {}
+		if find(scopes, '\nrun ', 1, true) then
+			for run in gmatch(scopes, '\n(run [^\n]*)') do list[#list + 1] = run end
+		end
+		scopeRuns[scopes] = list
+	end
+	return list
+end
+
 local function writeSets()
 	for key, list in pairs({[LEASES] = leases, [ENDED] = ended}) do
 		local add, rem = {}, {}
@@ -101,72 +304,33 @@ local function writeSets()
 			else
 				rem[#rem + 1] = id
 			end
-			if #add >= 4000 then
-				call('ZADD', key, unpack(add))
-				add = {}
-			end
-			if #rem >= 4000 then
-				call('ZREM', key, unpack(rem))
-				rem = {}
-			end
 		end
-		if #add > 0 then call('ZADD', key, unpack(add)) end
-		if #rem > 0 then call('ZREM', key, unpack(rem)) end
+		each(add, function(first, last) call('ZADD', key, unpack(add, first, last)) end)
+		each(rem, function(first, last) call('ZREM', key, unpack(rem, first, last)) end)
 	end
-	for run, by in pairs(open) do
-		if by ~= 0 and call('HINCRBY', OPEN, run, by) <= 0 then call('HDEL', OPEN, run) end
+	local set, gone = {}, {}
+	for run in pairs(dirtyOpen) do
+		if open[run] > 0 then
+			set[#set + 1], set[#set + 2] = run, open[run]
+		else
+			gone[#gone + 1] = run
+		end
 	end
-	leases, ended, open = {}, {}, {}
+	each(set, function(first, last) call('HSET', OPEN, unpack(set, first, last)) end)
+	each(gone, function(first, last) call('HDEL', OPEN, unpack(gone, first, last)) end)
+	leases, ended, dirtyOpen = {}, {}, {}
 end
 
--- A count's key has lines: meter, cap, scopes, start and end of its window, or 0 and how a rolling one rolls.
-local keys = {}
-local function parts(key)
-	local p = keys[key]
-	if not p then
-		local meter, cap, ends = match(key, '^([^\n]*)\n([^\n]*)\n.*\n([^\n]+)$')
-		local length, width = match(ends, '^rolling (%d+)/(%d+)$')
-		p = {meter = meter, cap = cap, ends = ceil((tonumber(ends) or 0) / 1000), length = tonumber(length), width = tonumber(width)}
-		keys[key] = p
-	end
-	return p
-end
-
-local texts = {}
-local function amounts(text)
-	local t = texts[text]
-	if not t then
-		t = {}
-		for meter, n in string.gmatch(text, '(%S+)=(%d+)') do t[meter] = tonumber(n) end
-		texts[text] = t
-	end
-	return t
-end
-
-local function limitOf(key)
-	local cap = caps[parts(key).cap]
+local function limitOf(c)
+	local cap = caps[c[CAP]]
 	return cap and cap.limit
 end
 
-local function newCount(key, over)
-	return {0, 0, 0, 0, 0, over, parts(key).width and {} or nil}
-end
-
--- linked is the count of a reservation's link.
-local function linked(key)
-	local c = counts[key]
-	if c then
-		dirtyCounts[key] = true
-		return c
-	end
-	return newCount(key, 1)
-end
-
 -- Of a rolling count: where the bucket begins that an instant lies in, when one leaves, and how the sums follow.
-local function bucketOf(p, at) return at - math.fmod(at, p.width) end
-local function leaves(p, start) return start + p.width + p.length end
+local function bucketOf(c, at) return at - math.fmod(at, c[WIDTH]) end
+local function leaves(c, start) return start + c[WIDTH] + c[LENGTH] end
 local function sumUp(c)
-	local b = c[BUCKETS]
+	local b = c.buckets
 	c[SETTLED], c[UNCONFIRMED], c[OVERRUN] = 0, 0, 0
 	for i = 1, #b, 4 do
 		c[SETTLED], c[UNCONFIRMED], c[OVERRUN] = plus(c[SETTLED], b[i + 1]), plus(c[UNCONFIRMED], b[i + 2]), plus(c[OVERRUN], b[i + 3])
@@ -174,131 +338,134 @@ local function sumUp(c)
 end
 
 -- roll takes out what has left the window, and arms thresholds again that the rest does not reach.
-local function roll(key, c)
-	local p = parts(key)
-	local b = p.width and c[BUCKETS]
-	if not b or not b[1] or leaves(p, b[1]) > now then return false end
+local function roll(c)
+	local b = c.buckets
+	if not b or not b[1] or leaves(c, b[1]) > now then return false end
 	local kept = {}
 	for i = 1, #b do
-		if leaves(p, b[i - (i - 1) % 4]) > now then kept[#kept + 1] = b[i] end
+		if leaves(c, b[i - (i - 1) % 4]) > now then kept[#kept + 1] = b[i] end
 	end
-	c[BUCKETS] = kept
+	c.buckets = kept
 	sumUp(c)
-	for _, mark in ipairs(caps[p.cap] or {}) do
-		for i = #c, BUCKETS + 1, -1 do
-			if c[i] == mark[1] and c[SETTLED] < mark[2] then table.remove(c, i) end
+	local cap, fired = caps[c[CAP]], c.fired
+	if cap and fired then
+		c.fired = {}
+		for _, percent in ipairs(fired) do
+			local armed = false
+			for _, mark in ipairs(marks(cap)) do armed = armed or percent == mark[1] and c[SETTLED] < mark[2] end
+			if not armed then c.fired[#c.fired + 1] = percent end
 		end
 	end
 	return true
 end
 
 -- turn rolls a count of the books.
-local function turn(key)
-	local c = counts[key]
-	if c and roll(key, c) then dirtyCounts[key], wrote = true, true end
+local function turn(c)
+	if roll(c) then dirtyCounts[c], wrote = true, true end
 	return c
 end
 
 -- reset is when a rolling count has less, 0 for never and for other windows.
-local function reset(key, c)
-	local p, b = parts(key), c[BUCKETS]
-	return p.width and b and b[1] and leaves(p, b[1]) or 0
+local function reset(c)
+	local b = c.buckets
+	return b and b[1] and leaves(c, b[1]) or 0
 end
 
 -- fits is when a request that was refused as spent fits, if what is held stays, unless that alone is in the way.
-local function fits(key, c, asked, freed)
-	local p, room, left = parts(key), limitOf(key) - asked, c[SETTLED]
-	local held, b = c[HELD] - freed, p.width and c[BUCKETS] or {}
+local function fits(c, asked, freed)
+	local room, left = limitOf(c) - asked, c[SETTLED]
+	local held, b = c[HELD] - freed, c.buckets or {}
 	if held <= room then room = room - held end
 	for i = 1, #b, 4 do
 		left = minus(left, b[i + 1])
-		if left <= room then return leaves(p, b[i]) end
+		if left <= room then return leaves(c, b[i]) end
 	end
 	return 0
 end
 
-local function loadLinks(links, step)
-	local want, ids = {}, {}
-	for i = 1, #links, step do
-		want[#want + 1], ids[#ids + 1] = links[i], parts(links[i]).cap
+local function put(ans, list, ...)
+	local out = ans[list]
+	if not out then
+		out = {}
+		ans[list] = out
 	end
-	loadCounts(want)
-	loadCaps(ids)
+	for _, v in ipairs({...}) do out[#out + 1] = v end
 end
 
-local function row(id)
-	local r = rows[id]
-	if r == nil then
-		loadRows({id})
-		r = rows[id]
-		if r then loadLinks(r[LINKS], 2) end
-	end
-	return r
-end
-
-local function cross(key, c, ans)
-	for _, mark in ipairs(caps[parts(key).cap] or {}) do
+local function cross(c, ans)
+	local cap = caps[c[CAP]]
+	if not cap or c[SETTLED] < cap.first then return end
+	for _, mark in ipairs(marks(cap)) do
 		if c[SETTLED] < mark[2] then return end
-		local fired = false
-		for i = OVER + 1, #c do fired = fired or c[i] == mark[1] end
-		if not fired then
-			c[#c + 1] = mark[1]
-			local out = ans.crossed
-			out[#out + 1], out[#out + 2], out[#out + 3], out[#out + 4], out[#out + 5] = key, mark[1], c[SETTLED], limitOf(key), reset(key, c)
+		local announced = false
+		c.fired = c.fired or {}
+		for _, percent in ipairs(c.fired) do announced = announced or percent == mark[1] end
+		if not announced then
+			c.fired[#c.fired + 1] = mark[1]
+			put(ans, 'crossed', c[KEY], mark[1], c[SETTLED], cap.limit, reset(c))
 		end
 	end
 end
 
-local function unconfirmed(state) return state == 'charged' or state == 'expired' end
-
 local function countRuns(scopes, by)
-	for _, s in ipairs(scopes) do
-		if sub(s, 1, 4) == 'run ' then open[s] = (open[s] or 0) + by end
+	local list = runsIn(scopes)
+	if list[1] then
+		loadOpen(list)
+		for _, run in ipairs(list) do open[run], dirtyOpen[run] = (open[run] or 0) + by, true end
 	end
 end
 
 local function move(id, r, to, actual, ans)
-	local isOpen, wasUnconfirmed, isUnconfirmed = r[STATE] == 'open', unconfirmed(r[STATE]), unconfirmed(to)
-	local bounds, befores, afters = amounts(r[BOUND]), amounts(r[ACTUAL]), amounts(actual)
-	local links, keep = r[LINKS], r[EXPIRES]
-	for i = 1, #links, 2 do
-		local key = links[i]
-		local c, p, limit = linked(key), parts(key), limitOf(key)
-		local bound, before, after = bounds[p.meter] or 0, befores[p.meter] or 0, afters[p.meter] or 0
-		local ends, change, over = p.width and leaves(p, bucketOf(p, r[ADMITTED])) or p.ends, after - before, links[i + 1]
-		roll(key, c)
-		if isOpen then
-			c[HELD] = minus(c[HELD], bound)
-			change = after - bound
-		end
-		keep = max(keep, ends)
-		if not p.width or now < ends then -- else its bucket has left, and its spending with it
-			local unsure, isUnsure = wasUnconfirmed and before or 0, isUnconfirmed and after or 0
-			c[SETTLED] = plus(minus(c[SETTLED], before), after)
-			c[UNCONFIRMED] = plus(minus(c[UNCONFIRMED], unsure), isUnsure)
-			if change > 0 then
-				local above = max(after - bound, 0) - max(before - bound, 0)
-				local unfit = limit and max(plus(c[SETTLED], c[HELD]) - plus(limit, c[OVERRUN]), 0) or 0
-				local more = min(change, max(above, unfit))
-				links[i + 1], c[OVERRUN] = plus(over, more), plus(c[OVERRUN], more)
-			else
-				local less = min(-change, over)
-				links[i + 1], c[OVERRUN] = over - less, minus(c[OVERRUN], less)
+	local from = r[STATE]
+	local isOpen, wasUnconfirmed, isUnconfirmed = from == OPENED, from == CHARGED or from == EXPIRED, to == CHARGED or to == EXPIRED
+	local bounds, befores, afters = vector(r[BOUND]), vector(r[ACTUAL]), vector(actual)
+	local keep = r[EXPIRES]
+	for i = FIRST, FIRST - 2 + 2 * r[N], 2 do
+		local c = counts[r[i]]
+		if c then
+			local meter = c.meter
+			local bound, before, after, over = bounds[meter] or 0, befores[meter] or 0, afters[meter] or 0, r[i + 1]
+			local ends, change = c[ENDS], after - before
+			if c.buckets then
+				ends = leaves(c, bucketOf(c, r[ADMITTED]))
+				roll(c)
 			end
-			if p.width then
-				local b, start, k = c[BUCKETS], bucketOf(p, r[ADMITTED]), 1
-				while b[k] and b[k] < start do k = k + 4 end
-				if b[k] ~= start then
-					for j, v in ipairs({start, 0, 0, 0}) do table.insert(b, k + j - 1, v) end
-				end
-				b[k + 1] = plus(minus(b[k + 1], before), after)
-				b[k + 2] = plus(minus(b[k + 2], unsure), isUnsure)
-				b[k + 3] = plus(minus(b[k + 3], over), links[i + 1])
-				if b[k + 1] == 0 then
-					for _ = 1, 4 do table.remove(b, k) end
-				end
+			dirtyCounts[c] = true
+			if isOpen then
+				c[HELD] = minus(c[HELD], bound)
+				change = after - bound
 			end
-			if after > before then cross(key, c, ans) end
+			if ends > keep then keep = ends end
+			if (bound ~= 0 or before ~= 0 or after ~= 0) and (not c.buckets or now < ends) then -- else its bucket has left, and its spending with it
+				local unsure, isUnsure = wasUnconfirmed and before or 0, isUnconfirmed and after or 0
+				c[SETTLED] = plus(minus(c[SETTLED], before), after)
+				if unsure ~= isUnsure then c[UNCONFIRMED] = plus(minus(c[UNCONFIRMED], unsure), isUnsure) end
+				if change > 0 then
+					local limit = limitOf(c)
+					local above = max(after - bound, 0) - max(before - bound, 0)
+					local unfit = limit and max(plus(c[SETTLED], c[HELD]) - plus(limit, c[OVERRUN]), 0) or 0
+					local more = min(change, max(above, unfit))
+					r[i + 1], c[OVERRUN] = plus(over, more), plus(c[OVERRUN], more)
+				elseif over > 0 then
+					local less = min(-change, over)
+					r[i + 1], c[OVERRUN] = over - less, minus(c[OVERRUN], less)
+				end
+				local b = c.buckets
+				if b then
+					local start, k = bucketOf(c, r[ADMITTED]), 1
+					while b[k] and b[k] < start do k = k + 4 end
+					if b[k] ~= start then
+						for j, v in ipairs({start, 0, 0, 0}) do table.insert(b, k + j - 1, v) end
+					end
+					b[k + 1] = plus(minus(b[k + 1], before), after)
+					b[k + 2] = plus(minus(b[k + 2], unsure), isUnsure)
+					b[k + 3] = plus(minus(b[k + 3], over), r[i + 1])
+					if b[k + 1] == 0 then
+						for _ = 1, 4 do table.remove(b, k) end
+					end
+				end
+				if after > before then cross(c, ans) end
+			end
 		end
 	end
 	r[STATE], r[ACTUAL] = to, actual
@@ -310,30 +477,54 @@ local function move(id, r, to, actual, ans)
 	dirtyRows[id], wrote = true, true
 end
 
-local function state(out, key)
-	local c, n = turn(key) or {0, 0, 0, 0}, #out
-	out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5], out[n + 6], out[n + 7] = key, c[SETTLED], c[HELD], c[UNCONFIRMED], c[OVERRUN], limitOf(key) or -1, reset(key, c)
+--= ANSWER '<BHBBBddI4c0I4c0I4c0'
+local numbers = {}
+
+-- say writes an answer: about a reservation, if ans.row is one, and where counts stand, its own or those in ans.links.
+local function say(ans)
+	local r, list, n, extra = ans.row, ans.links, 0, ''
+	local first, step, last = 1, 1, list and #list or 0
+	if not list and r then
+		list, first, step, last = r, FIRST, 2, FIRST - 2 + 2 * r[N]
+	end
+	for i = first, last, step do
+		local c = ans.links and list[i] or counts[list[i]]
+		if c then
+			if c.buckets then turn(c) end
+			local cap, k = caps[c[CAP]], 7 * n
+			numbers[k + 1] = c.fresh and not dirtyCounts[c] and NOID or c.id
+			numbers[k + 2], numbers[k + 3], numbers[k + 4], numbers[k + 5] = c[SETTLED], c[HELD], c[UNCONFIRMED], c[OVERRUN]
+			numbers[k + 6], numbers[k + 7] = cap and cap.limit or -1, c.buckets and reset(c) or 0
+			n = n + 1
+		end
+	end
+	if ans.crossed or ans.expired or ans.frozen or ans.refused or ans.free then
+		extra = encode({ans.crossed or {}, ans.expired or {}, ans.frozen or {}, ans.refused or {}, ans.free or {}})
+	end
+	local state, late, expires, bound, actual = 0, 0, 0, '', ''
+	if r then state, late, expires, bound, actual = r[STATE], r[LATE], r[EXPIRES], r[BOUND], r[ACTUAL] end
+	return spack(format(answerFormats, n, ANSWER, 'c8dddddd'), 65, n, ans.duplicate and 1 or 0, late, state, now, expires,
+		#bound, bound, #actual, actual, #extra, extra, unpack(numbers, 1, 7 * n))
 end
 
-local function answer(r, ans)
-	ans.state, ans.late, ans.bound, ans.actual, ans.expires = r[STATE], r[LATE], r[BOUND], r[ACTUAL], r[EXPIRES]
-	for i = 1, #r[LINKS], 2 do state(ans.left, r[LINKS][i]) end
-end
+local function answer(r, ans) ans.row = r end
 
 local nothingDue = false
 local function sweep(most, ans)
 	if nothingDue then return end
 	local due = call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, most)
 	nothingDue = #due < most
+	if #due == 0 then return end
+	loadRows(due)
 	for _, id in ipairs(due) do
 		local r = row(id)
-		if r and r[STATE] == 'open' and now >= r[EXPIRES] then
+		if r and r[STATE] == OPENED and now >= r[EXPIRES] then
 			if r[IDLE] == 1 or RELEASES == 1 then
-				move(id, r, 'released', '', ans)
+				move(id, r, RELEASED, '', ans)
 			else
-				move(id, r, 'expired', r[BOUND], ans)
+				move(id, r, EXPIRED, r[BOUND], ans)
 			end
-			ans.expired[#ans.expired + 1] = id
+			put(ans, 'expired', id)
 		end -- else it ended, or was renewed, in this very batch
 		call('ZREM', LEASES, id)
 		if leases[id] == false then leases[id] = nil end
@@ -343,15 +534,26 @@ end
 -- runsOf calls f with the runs that a count is for.
 local function runsOf(key, f)
 	local n = 0
-	for line in string.gmatch(key, '[^\n]+') do
+	for line in gmatch(key, '[^\n]+') do
 		n = n + 1
 		if n > 2 and sub(line, 1, 4) == 'run ' then f(line) end
 	end
 end
 
-local function drop(key)
-	counts[key], dirtyCounts[key] = false, nil
-	call('HDEL', COUNTS, key)
+-- begin puts a count that is new into the books.
+local function begin(c)
+	local key = c[KEY]
+	c.begun = true
+	if c[ENDS] > 0 then call('ZADD', TURNS, c[ENDS], key) end
+	runsOf(key, function(run) call('ZADD', RUNS, 0, run .. '\ncount\n' .. key) end)
+end
+
+local function drop(c)
+	local key = c[KEY]
+	counts[c.id], keyed[key], dirtyCounts[c] = false, false, nil
+	call('HDEL', COUNTS, c.id)
+	if c.old then call('HDEL', COUNTS, key) end
+	call('HDEL', IDS, key)
 	call('ZREM', TURNS, key)
 	runsOf(key, function(run) call('ZREM', RUNS, run .. '\ncount\n' .. key) end)
 end
@@ -360,40 +562,41 @@ end
 local nothingOld = false
 local function compact(most)
 	if nothingOld then return end
-	local old = call('ZRANGEBYSCORE', ENDED, '-inf', now, 'LIMIT', 0, most)
+	local due = call('ZRANGEBYSCORE', ENDED, '-inf', now, 'LIMIT', 0, most)
 	local many = min(most, call('ZCARD', ENDED) - KEEP)
-	if many > #old then old = call('ZRANGE', ENDED, 0, many - 1) end
-	for _, id in ipairs(old) do
-		local r = row(id)
+	if many > #due then due = call('ZRANGE', ENDED, 0, many - 1) end
+	loadRows(due)
+	for _, id in ipairs(due) do
+		local r = rows[id]
 		if r then
-			for i = 1, #r[LINKS], 2 do
-				local key = r[LINKS][i]
-				local c = counts[key]
+			for i = FIRST, FIRST - 2 + 2 * r[N], 2 do
+				local c = counts[r[i]]
 				if c then
-					c[LINKED], dirtyCounts[key] = c[LINKED] - 1, true
-					roll(key, c)
-					local empty = parts(key).width and c[HELD] == 0 and not c[BUCKETS][1]
-					if c[LINKED] <= 0 and (c[OVER] > 0 or empty) then drop(key) end
+					c[LINKED], dirtyCounts[c] = c[LINKED] - 1, true
+					roll(c)
+					local empty = c.buckets and c[HELD] == 0 and not c.buckets[1]
+					if c[LINKED] <= 0 and (c[OVER] > 0 or empty) then drop(c) end
 				end
 			end
 		end
-		rows[id], dirtyRows[id] = false, nil
-		call('HDEL', ROWS, id)
-		call('ZREM', ENDED, id)
-		ended[id] = nil
+		rows[id], dirtyRows[id], ended[id] = false, nil, nil
 	end
+	each(due, function(first, last)
+		call('HDEL', ROWS, unpack(due, first, last))
+		call('ZREM', ENDED, unpack(due, first, last))
+	end)
 	local turned = call('ZRANGEBYSCORE', TURNS, '-inf', now, 'LIMIT', 0, most)
-	loadCounts(turned)
+	if #turned > 0 then resolve(turned) end
 	for _, key in ipairs(turned) do
 		call('ZREM', TURNS, key)
-		local c = counts[key]
+		local c = keyed[key]
 		if c and c[LINKED] > 0 then
-			c[OVER], dirtyCounts[key] = max(c[OVER], 1), true
-		else
-			drop(key)
+			c[OVER], dirtyCounts[c] = max(c[OVER], 1), true
+		elseif c then
+			drop(c)
 		end
 	end
-	nothingOld = #old == 0 and #turned == 0
+	nothingOld = #due == 0 and #turned == 0
 	if not nothingOld then wrote = true end
 end
 
@@ -405,82 +608,14 @@ local function closed(scope)
 	return ends and now < tonumber(ends)
 end
 
-local ops = {}
-local function refuse(why, id, r) return {why, now, id, r and r[STATE] or ''} end
-
--- book admits without asking.
-local function book(id, idle, swap, scopes, bound, links, lease)
-	local r = {'open', idle, 0, 0, now, now + lease, 0, swap, scopes, bound, '', '', {}, {}}
-	local asked = amounts(bound)
-	for i = 1, #links, 3 do
-		local key, c = links[i], counts[links[i]]
-		if not c then
-			c = newCount(key, 0)
-			counts[key] = c
-			if links[i + 2] > 0 then call('ZADD', TURNS, links[i + 2], key) end
-			runsOf(key, function(run) call('ZADD', RUNS, 0, run .. '\ncount\n' .. key) end)
-		end
-		c[HELD], c[LINKED], dirtyCounts[key] = plus(c[HELD], asked[parts(key).meter] or 0), c[LINKED] + 1, true
-		r[LINKS][#r[LINKS] + 1], r[LINKS][#r[LINKS] + 2] = key, 0
-	end
-	countRuns(scopes, 1)
-	leases[id], rows[id], dirtyRows[id], wrote = r[EXPIRES], r, true, true
-	return r
-end
-
-local function same(a, b)
-	if #a ~= #b then return false end
-	for i = 1, #a do
-		if a[i] ~= b[i] then return false end
-	end
-	return true
-end
-
-ops.reserve = function(a, ans)
-	local _, id, idle, swap, dry, known, lease, scopes, bound, links = unpack(a)
-	local r = row(id)
-	if r then
-		if r[IDLE] ~= idle or r[SWAP] ~= swap or r[BOUND] ~= bound or not same(r[SCOPES], scopes) then return refuse('mismatch', id, r) end
-		if r[STATE] ~= 'open' then return refuse('finished', id, r) end
-		if now >= r[EXPIRES] then return {'finished', now, id, 'expired'} end
-		ans.duplicate = 1
-		return answer(r, ans)
-	end
-	if now < learning then return {'learning', now, learning} end
-	local need = shared
-	for _, s in ipairs(scopes) do need = max(need, anchors[s] or 0) end
-	if known < need then return {'stale', now, 'caps'} end
-	for i = 1, #links, 3 do
-		if not caps[parts(links[i]).cap] then return {'stale', now, 'caps'} end
-		if now < links[i + 1] or links[i + 2] > 0 and now >= links[i + 2] then return {'stale', now, 'window'} end
-	end
-	for _, s in ipairs(scopes) do
-		if sub(s, 1, 4) == 'run ' and closed(s) then return {'closed', now, s} end
-	end
-	for i = 1, #links, 3 do
-		local c = counts[links[i]]
-		if c and c[OVER] == 2 then -- a run of this name is still remembered
-			compact(SWEEP)
-			return {'closed', now, match(links[i], '\n(run [^\n]*)\n.*\n') or ''}
-		end
-	end
-	local given = false
-	if swap ~= '' then
-		given = row(swap)
-		if not given then return {'no swap', now, swap} end
-		if given[IDLE] ~= 1 then return {'busy swap', now, swap, given[STATE]} end
-	end
-	if dry == 0 then
-		sweep(SWEEP, ans)
-		compact(SWEEP)
-		given = swap ~= '' and row(swap)
-	end
-	local free = {}
-	if given and given[STATE] == 'open' then
-		local held = amounts(given[BOUND])
-		for i = 1, #given[LINKS], 2 do free[given[LINKS][i]] = held[parts(given[LINKS][i]).meter] or 0 end
-	end
-	for _, s in ipairs(scopes) do
+local anyFrozen
+local function checkFreezes(scopes, ans)
+	if anyFrozen == nil then anyFrozen = call('EXISTS', FREEZES) == 1 end
+	if not anyFrozen then return end
+	local list = {}
+	for s in gmatch(scopes, '[^\n]+') do list[#list + 1] = s end
+	loadFreezes(list)
+	for _, s in ipairs(list) do
 		local f = freezes[s]
 		if f then
 			local ends = tonumber(match(f, '^%d+'))
@@ -488,14 +623,105 @@ ops.reserve = function(a, ans)
 				call('HDEL', FREEZES, s)
 				freezes[s] = false
 			else
-				ans.frozen[#ans.frozen + 1], ans.frozen[#ans.frozen + 2] = s, f
+				put(ans, 'frozen', s, f)
 			end
 		end
 	end
-	local asked = amounts(bound)
-	for i = 1, #links, 3 do
-		local key = links[i]
-		local limit, c, n, freed = limitOf(key), turn(key) or {0, 0}, asked[parts(key).meter] or 0, free[key] or 0
+end
+
+local ops = {}
+local function refuse(why, id, r) return {why, now, id, r and NAMES[r[STATE]] or ''} end
+
+-- book admits without asking.
+local function book(id, idle, swap, scopes, bound, list, lease)
+	local r, asked, k = {3, #list, OPENED, idle, 0, 0, now, now + lease, 0, swap, scopes, bound, '', '', ''}, vector(bound), FIRST
+	for i = 1, #list do
+		local c = list[i]
+		if c.fresh and not c.begun then begin(c) end
+		c[HELD], c[LINKED], dirtyCounts[c] = plus(c[HELD], asked[c.meter] or 0), c[LINKED] + 1, true
+		r[k], r[k + 1], k = c.id, 0, k + 2
+	end
+	countRuns(scopes, 1)
+	leases[id], rows[id], dirtyRows[id], wrote = r[EXPIRES], r, true, true
+	return r
+end
+
+-- reserve is asked with the ids of counts, or with their keys and windows.
+local reserving = 0
+local function reserve(ans, id, idle, swap, dry, known, lease, scopes, bound, links, first, last, step)
+	local r = row(id)
+	if r then
+		if r[IDLE] ~= idle or r[SWAP] ~= swap or r[BOUND] ~= bound or r[SCOPES] ~= scopes then return refuse('mismatch', id, r) end
+		if r[STATE] ~= OPENED then return refuse('finished', id, r) end
+		if now >= r[EXPIRES] then return {'finished', now, id, 'expired'} end
+		ans.duplicate = true
+		return answer(r, ans)
+	end
+	if now < learning then return {'learning', now, learning} end
+	if known < version then -- else nothing was changed since
+		local need, list = shared, {}
+		for s in gmatch(scopes, '[^\n]+') do list[#list + 1] = s end
+		loadAnchors(list)
+		for _, s in ipairs(list) do need = max(need, anchors[s] or 0) end
+		if known < need then return {'stale', now, 'caps'} end
+	end
+	local list = {}
+	for i = first, last, step do
+		local c
+		if step == 1 then
+			c = counts[links[i]]
+			if not c then return {'stale', now, 'names'} end
+		else
+			c = keyed[links[i]] or newCount(links[i], 0)
+			if now < links[i + 1] then
+				if not caps[c[CAP]] then return {'stale', now, 'caps'} end
+				return {'stale', now, 'window'}
+			end
+		end
+		if not caps[c[CAP]] then return {'stale', now, 'caps'} end
+		if c[ENDS] > 0 and now >= c[ENDS] then return {'stale', now, 'window'} end
+		list[#list + 1] = c
+	end
+	for _, run in ipairs(runsIn(scopes)) do
+		if closed(run) then return {'closed', now, run} end
+	end
+	for i = 1, #list do
+		if list[i][OVER] == 2 then -- a run of this name is still remembered
+			compact(SWEEP)
+			return {'closed', now, match(list[i][KEY], '\n(run [^\n]*)\n.*\n') or ''}
+		end
+	end
+	local given = false
+	if swap ~= '' then
+		given = row(swap)
+		if not given then return {'no swap', now, swap} end
+		if given[IDLE] ~= 1 then return {'busy swap', now, swap, NAMES[given[STATE]]} end
+	end
+	if dry == 0 then
+		sweep(SWEEP, ans)
+		compact(SWEEP + 2 * reserving) -- once for all of the batch
+		nothingOld = true
+		given = swap ~= '' and row(swap)
+		for i = 1, #list do -- what was dropped just now begins anew
+			local c = list[i]
+			if not counts[c.id] then list[i] = keyed[c[KEY]] or newCount(c[KEY], 0) end
+		end
+	end
+	local free
+	if given and given[STATE] == OPENED then
+		local held = vector(given[BOUND])
+		free = {}
+		for i = FIRST, FIRST - 2 + 2 * given[N], 2 do
+			local c = counts[given[i]]
+			if c then free[c] = held[c.meter] or 0 end
+		end
+	end
+	checkFreezes(scopes, ans)
+	local asked = vector(bound)
+	for i = 1, #list do
+		local c = list[i]
+		if c.buckets then turn(c) end
+		local limit, n, freed = caps[c[CAP]].limit, asked[c.meter] or 0, free and free[c] or 0
 		if n > 0 and limit and n > limit - plus(c[SETTLED], c[HELD]) + freed then
 			local kind = 'spent'
 			if n > limit then
@@ -503,36 +729,38 @@ ops.reserve = function(a, ans)
 			elseif c[SETTLED] + n <= limit then
 				kind = 'held'
 			end
-			local v = ans.refused
-			local ends = kind == 'spent' and fits(key, c, n, freed) or 0
-			v[#v + 1], v[#v + 2], v[#v + 3], v[#v + 4], v[#v + 5], v[#v + 6], v[#v + 7] = key, kind, limit, c[SETTLED], c[HELD] - freed, n, ends
+			put(ans, 'refused', c[KEY], kind, limit, c[SETTLED], c[HELD] - freed, n, kind == 'spent' and fits(c, n, freed) or 0)
 		end
 	end
-	if #ans.frozen > 0 or #ans.refused > 0 or dry == 1 then
-		for i = 1, #links, 3 do state(ans.left, links[i]) end
-		if given and given[STATE] == 'open' then -- what a swap would free is left to it
-			for i = 1, #ans.left, 7 do ans.free[#ans.free + 1] = free[ans.left[i]] or 0 end
+	if ans.frozen or ans.refused or dry == 1 then
+		ans.links = list
+		if free then -- what a swap would free is left to it
+			for i = 1, #list do put(ans, 'free', free[list[i]] or 0) end
 		end
 		return
 	end
-	if given and given[STATE] == 'open' then move(swap, given, 'released', '', ans) end
-	answer(book(id, idle, swap, scopes, bound, links, lease), ans)
+	if free then move(swap, given, RELEASED, '', ans) end
+	answer(book(id, idle, swap, scopes, bound, list, lease), ans)
 end
 
-ops.settle = function(a, ans)
-	local _, id, actual = unpack(a)
+ops.reserve = function(a, ans)
+	local _, id, idle, swap, dry, known, lease, scopes, bound, links = unpack(a)
+	return reserve(ans, id, idle, swap, dry, known, lease, scopes, bound, links, 1, #links, 3)
+end
+
+local function settle(id, actual, ans)
 	local r = row(id)
 	if not r then return refuse('unknown', id) end
 	if r[IDLE] == 1 then return refuse('not idle', id, r) end
 	if r[SAID] == 1 then
 		if r[USAGE] ~= actual then return refuse('mismatch', id, r) end
-		ans.duplicate = 1
-	elseif r[STATE] == 'voided' then
+		ans.duplicate = true
+	elseif r[STATE] == VOIDED then
 		return refuse('finished', id, r)
 	else
-		r[LATE] = (r[STATE] ~= 'open' or now >= r[EXPIRES]) and 1 or 0
+		r[LATE] = (r[STATE] ~= OPENED or now >= r[EXPIRES]) and 1 or 0
 		r[SAID], r[USAGE], dirtyRows[id], wrote = 1, actual, true, true
-		if #r[CORRECTIONS] == 0 then move(id, r, 'settled', actual, ans) end -- a receipt knows better than usage after it
+		if r[CORRECTIONS] == '' then move(id, r, SETTLED_AT, actual, ans) end -- a receipt knows better than usage after it
 	end
 	answer(r, ans)
 end
@@ -542,12 +770,12 @@ ops.charge = function(a, ans)
 	local r = row(id)
 	if not r then return refuse('unknown', id) end
 	if r[IDLE] == 1 then return refuse('not idle', id, r) end
-	if r[STATE] == 'voided' then return refuse('finished', id, r) end
-	if r[STATE] ~= 'open' then
-		ans.duplicate = 1
+	if r[STATE] == VOIDED then return refuse('finished', id, r) end
+	if r[STATE] ~= OPENED then
+		ans.duplicate = true
 	else
 		r[LATE] = now >= r[EXPIRES] and 1 or 0
-		move(id, r, 'charged', r[BOUND], ans)
+		move(id, r, CHARGED, r[BOUND], ans)
 	end
 	answer(r, ans)
 end
@@ -556,12 +784,12 @@ ops.void = function(a, ans)
 	local id = a[2]
 	local r = row(id)
 	if not r then return refuse('unknown', id) end
-	if r[STATE] == 'settled' then return refuse('finished', id, r) end
-	if r[STATE] == 'voided' or r[STATE] == 'released' then
-		ans.duplicate = 1
+	if r[STATE] == SETTLED_AT then return refuse('finished', id, r) end
+	if r[STATE] == VOIDED or r[STATE] == RELEASED then
+		ans.duplicate = true
 	else
-		r[LATE] = (r[STATE] ~= 'open' or now >= r[EXPIRES]) and 1 or 0
-		move(id, r, 'voided', '', ans)
+		r[LATE] = (r[STATE] ~= OPENED or now >= r[EXPIRES]) and 1 or 0
+		move(id, r, VOIDED, '', ans)
 	end
 	answer(r, ans)
 end
@@ -571,11 +799,11 @@ ops.release = function(a, ans)
 	local r = row(id)
 	if not r then return refuse('unknown', id) end
 	if r[IDLE] ~= 1 then return refuse('not idle', id, r) end
-	if r[STATE] ~= 'open' then
-		ans.duplicate = 1
+	if r[STATE] ~= OPENED then
+		ans.duplicate = true
 	else
 		r[LATE] = now >= r[EXPIRES] and 1 or 0
-		move(id, r, 'released', '', ans)
+		move(id, r, RELEASED, '', ans)
 	end
 	answer(r, ans)
 end
@@ -584,7 +812,7 @@ ops.renew = function(a, ans)
 	local _, id, lease = unpack(a)
 	local r = row(id)
 	if not r then return refuse('unknown', id) end
-	if r[STATE] ~= 'open' or now >= r[EXPIRES] then return refuse('finished', id, r) end
+	if r[STATE] ~= OPENED or now >= r[EXPIRES] then return refuse('finished', id, r) end
 	r[EXPIRES], dirtyRows[id], wrote = now + lease, true, true
 	leases[id] = r[EXPIRES]
 	answer(r, ans)
@@ -594,17 +822,18 @@ ops['true-up'] = function(a, ans)
 	local _, id, actual, source = unpack(a)
 	local r = row(id)
 	if not r then return refuse('unknown', id) end
-	if r[STATE] == 'open' then return refuse('still open', id, r) end
-	local said = r[CORRECTIONS]
+	if r[STATE] == OPENED then return refuse('still open', id, r) end
+	local said = r[CORRECTIONS] == '' and {} or decode(r[CORRECTIONS])
 	for i = 1, #said, 2 do
 		if said[i] == source then
 			if said[i + 1] ~= actual then return refuse('mismatch', id, r) end
-			ans.duplicate = 1
+			ans.duplicate = true
 			return answer(r, ans)
 		end
 	end
 	said[#said + 1], said[#said + 2] = source, actual
-	move(id, r, 'settled', actual, ans)
+	r[CORRECTIONS] = encode(said)
+	move(id, r, SETTLED_AT, actual, ans)
 	answer(r, ans)
 end
 
@@ -613,20 +842,34 @@ ops.sweep = function(a, ans)
 	compact(max(a[2], SWEEP))
 end
 
-ops.snapshot = function(a, ans)
-	loadLinks(a[2], 1)
-	for _, key in ipairs(a[2]) do
-		if caps[parts(key).cap] then
-			local c = counts[key]
-			if c then -- a copy: looking changes nothing
-				local seen = {unpack(c)}
-				roll(key, seen)
-				counts[key] = c[OVER] ~= 2 and seen
+--<
+ops.snapshot = function(a)
+	local out, ids = {}, {}
+	resolve(a[2])
+	for _, key in ipairs(a[2]) do ids[#ids + 1] = match(key, '\n([^\n]*)') end
+	loadCaps(ids)
+	for i, key in ipairs(a[2]) do
+		local cap = caps[ids[i]]
+		if cap then
+			local c, n = keyed[key], #out
+			local seen = c and c[OVER] ~= 2 and {unpack(c, 1, KEY)} or {0, 0, 0, 0}
+			if seen[KEY] then -- a copy: looking changes nothing
+				seen.buckets = c.buckets
+				roll(seen)
 			end
-			state(ans.left, key)
-			counts[key] = c
+			out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = key, seen[SETTLED], seen[HELD], seen[UNCONFIRMED], seen[OVERRUN]
+			out[n + 6], out[n + 7] = cap.limit or -1, reset(seen)
 		end
 	end
+	return {'ok', now, out}
+end
+
+-- names are the keys of counts that an answer had only the ids of; none of those that are gone.
+ops.names = function(a)
+	local out = {}
+	loadCounts(a[2])
+	for i, id in ipairs(a[2]) do out[i] = counts[id] and counts[id][KEY] or '' end
+	return {'ok', now, out}
 end
 
 -- touch gives the account a new version because of one cap.
@@ -648,10 +891,6 @@ local function define(c)
 	local have = caps[id]
 	if have and have.text == text then return end
 	touch(id)
-	if schema < SCHEMA and match(id, ' rolling [^ ]+$') then -- from now on the books have buckets
-		schema = SCHEMA
-		call('HSET', META, 'schema', schema)
-	end
 	call('ZREM', GONE, id)
 	call('HSET', CAPS, id, text)
 	call('HSET', RECORDS, id, string.format('%.0f\n%.0f\n%s', version, now, record))
@@ -694,6 +933,7 @@ ops.freeze = function(a)
 	local _, scope, text, change = unpack(a)
 	text = text .. '\n' .. string.format('%.0f', now)
 	call('HSET', FREEZES, scope, text)
+	anyFrozen = nil
 	freezes[scope] = text
 	note('', change)
 	return {'ok', now}
@@ -719,18 +959,18 @@ ops.forget = function(a)
 	local run = a[2]
 	if closed(run) then return {'ok', now} end
 	writeSets()
-	local open = tonumber(call('HGET', OPEN, run) or 0)
-	if open > 0 then return {'run open', now, open} end
+	loadOpen({run})
+	if (open[run] or 0) > 0 then return {'run open', now, open[run]} end
 	local prefix = run .. '\n'
 	for _, member in ipairs(call('ZRANGEBYLEX', RUNS, '[' .. prefix, '(' .. run .. '\11')) do
 		local kind, what = match(member, '^(%l+)\n(.*)$', #prefix + 1)
 		if kind == 'count' then
-			loadCounts({what})
-			local c = counts[what]
+			resolve({what})
+			local c = keyed[what]
 			if c and c[LINKED] > 0 then
-				c[OVER], dirtyCounts[what] = 2, true -- so that receipts still find it
-			else
-				drop(what)
+				c[OVER], dirtyCounts[c] = 2, true -- so that receipts still find it
+			elseif c then
+				drop(c)
 			end
 		else
 			touch(what)
@@ -764,9 +1004,8 @@ ops.open = function(a)
 	writeSets()
 	for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do
 		if sub(id, 1, #prefix) == prefix then
-			loadRows({id})
-			local r = rows[id]
-			if r then out[#out + 1] = {id, r[SCOPES], r[STATE], r[IDLE], r[BOUND], r[ACTUAL], r[ADMITTED], r[EXPIRES]} end
+			local r = row(id)
+			if r then out[#out + 1] = {id, r[SCOPES], NAMES[r[STATE]], r[IDLE], r[BOUND], r[ACTUAL], r[ADMITTED], r[EXPIRES]} end
 		end
 	end
 	return {'ok', now, out}
@@ -775,17 +1014,18 @@ end
 ops.scan = function(a)
 	local _, cursor, since, kind = unpack(a)
 	for id in pairs(dirtyRows) do -- an operation of this very batch
-		if rows[id] then call('HSET', ROWS, id, encode(rows[id])) end
+		if rows[id] then call('HSET', ROWS, id, packRow(rows[id])) end
 	end
 	local got, out = call('HSCAN', ROWS, cursor, 'COUNT', 500), {}
 	for i = 1, #got[2], 2 do
-		local r = decode(got[2][i + 1])
+		local v = got[2][i + 1]
+		local r = byte(v) == 3 and {sunpack(ROW, v)} or oldRow(v)
 		if r[ADMITTED] >= now - since then
-			local names = {}
-			for _, s in ipairs(r[SCOPES]) do
-				if sub(s, 1, #kind + 1) == kind .. ' ' or s == kind then names[#names + 1] = s end
+			local names = ''
+			for s in gmatch(r[SCOPES], '[^\n]+') do
+				if sub(s, 1, #kind + 1) == kind .. ' ' or s == kind then names = names .. '\n' .. s end
 			end
-			if #names > 0 then out[#out + 1] = {got[2][i], names, r[STATE], 0, r[BOUND], r[ACTUAL], r[ADMITTED], r[EXPIRES]} end
+			if names ~= '' then out[#out + 1] = {got[2][i], names, NAMES[r[STATE]], 0, r[BOUND], r[ACTUAL], r[ADMITTED], r[EXPIRES]} end
 		end
 	end
 	return {'ok', now, out, got[1]}
@@ -793,10 +1033,10 @@ end
 
 -- atLeast makes a rolling count stand, for as long as what was seen then may count, as high as it was seen: nobody knows
 -- from which buckets that came, so it is taken for new.
-local function atLeast(key, c, seen)
-	local p, b = parts(key), c[BUCKETS]
-	local start = bucketOf(p, min(seen[6], now))
-	if leaves(p, start) <= now then return end
+local function atLeast(c, seen)
+	local b = c.buckets
+	local start = bucketOf(c, min(seen[6], now))
+	if leaves(c, start) <= now then return end
 	local k = 1
 	while b[k] and b[k] < start do k = k + 4 end
 	if b[k] ~= start then
@@ -828,91 +1068,115 @@ ops.declare = function(a)
 			shared = version
 		end
 	end
-	for _, c in ipairs(counted) do
-		local key = c[1]
-		loadLinks({key}, 1)
-		if c[5] == 0 or now < c[5] + DEDUP then
-			local have = turn(key)
-			if not have then
-				have = newCount(key, 0)
-				counts[key] = have
-				if c[5] > 0 then call('ZADD', TURNS, c[5], key) end
-				runsOf(key, function(run) call('ZADD', RUNS, 0, run .. '\ncount\n' .. key) end)
-			end
-			if parts(key).width then
-				atLeast(key, have, c)
+	for _, seen in ipairs(counted) do
+		local key = seen[1]
+		if seen[5] == 0 or now < seen[5] + DEDUP then
+			resolve({key})
+			local c = keyed[key] or newCount(key, 0)
+			turn(c)
+			if c.fresh and not c.begun then begin(c) end
+			if c.buckets then
+				atLeast(c, seen)
 			else
-				have[SETTLED], have[UNCONFIRMED], have[OVERRUN] = max(have[SETTLED], c[2]), max(have[UNCONFIRMED], c[3]), max(have[OVERRUN], c[4])
+				c[SETTLED], c[UNCONFIRMED], c[OVERRUN] = max(c[SETTLED], seen[2]), max(c[UNCONFIRMED], seen[3]), max(c[OVERRUN], seen[4])
 			end
-			cross(key, have, {crossed = {}}) -- announced long ago
-			dirtyCounts[key], wrote = true, true
+			cross(c, {}) -- announced long ago
+			dirtyCounts[c], wrote = true, true
 		end
 	end
 	for _, op in ipairs(held) do
 		local _, id, idle, swap, _, _, lease, scopes, bound, links = unpack(op)
 		if not row(id) then
-			loadLinks(links, 3)
-			book(id, idle, swap, scopes, bound, links, lease)
+			local list = {}
+			for i = 1, #links, 3 do
+				resolve({links[i]})
+				list[#list + 1] = keyed[links[i]] or newCount(links[i], 0)
+			end
+			book(id, idle, swap, scopes, bound, list, lease)
 		end
 	end
 	return {'ok', now}
 end
 
+-->
 -- What operations will look at is read at once.
-local batch, wantRows, wantScopes, wantKeys, wantCaps = {}, {}, {}, {}, {}
-local function want(links, step)
-	for i = 1, #links, step do wantKeys[#wantKeys + 1], wantCaps[#wantCaps + 1] = links[i], parts(links[i]).cap end
-end
-local byRow = {reserve = true, settle = true, charge = true, void = true, release = true, renew = true, ['true-up'] = true}
+--= RESERVE 82 SETTLE 83
+local batch, wantRows, wantCounts, wantKeys, wantRuns = {}, {}, {}, {}, {}
+local byRow = {charge = true, void = true, release = true, renew = true, ['true-up'] = true}
 for i = 2, #ARGV do
-	local a = decode(ARGV[i])
-	batch[i] = a
-	if byRow[a[1]] then wantRows[#wantRows + 1] = a[2] end
-	if a[1] == 'reserve' then
-		if a[4] ~= '' then wantRows[#wantRows + 1] = a[4] end
-		for _, s in ipairs(a[8]) do wantScopes[#wantScopes + 1] = s end
-		want(a[10], 3)
-	end
-end
-loadRows(wantRows)
-loadAnchors(wantScopes)
-loadFreezes(wantScopes)
-for _, id in ipairs(wantRows) do
-	if rows[id] then want(rows[id][LINKS], 2) end
-end
-loadCounts(wantKeys)
-loadCaps(wantCaps)
-
-local out = {}
-for i = 2, #ARGV do
-	local a = batch[i]
-	local ans = {duplicate = 0, late = 0, state = '', bound = '', actual = '', expires = 0, left = {}, crossed = {}, expired = {}, frozen = {}, refused = {}, free = {}}
-	local said = ops[a[1]](a, ans)
-	if not said then
-		said = {'answer', now, ans.duplicate, ans.late, ans.state, ans.bound, ans.actual, ans.expires, ans.left, ans.crossed, ans.expired, ans.frozen, ans.refused, ans.free}
-	end
-	out[i] = encode(said)
-end
-
-local function write(key, dirty, values)
-	local list = {}
-	for field in pairs(dirty) do
-		if values[field] then
-			list[#list + 1], list[#list + 2] = field, encode(values[field])
-			if #list >= 4000 then
-				call('HSET', key, unpack(list))
-				list = {}
-			end
+	local op = ARGV[i]
+	local tag, low, high = byte(op, 1, 3)
+	local a
+	if tag == RESERVE then
+		reserving = reserving + 1
+		a = {sunpack(format(reserveFormats, low + 256 * high, '<BHBBddI4c0I4c0I4c0I4c0', 'c8'), op)}
+		wantRows[#wantRows + 1] = a[7]
+		if a[8] ~= '' then wantRows[#wantRows + 1] = a[8] end
+		for k = 11, 10 + a[2] do wantCounts[#wantCounts + 1] = a[k] end
+		for _, run in ipairs(runsIn(a[9])) do wantRuns[#wantRuns + 1] = run end
+	elseif tag == SETTLE then
+		a = {sunpack('<BI4c0I4c0', op)}
+		wantRows[#wantRows + 1] = a[2]
+	else
+		a = decode(op)
+		if byRow[a[1]] then
+			wantRows[#wantRows + 1] = a[2]
+		elseif a[1] == 'reserve' then
+			reserving = reserving + 1
+			wantRows[#wantRows + 1] = a[2]
+			if a[4] ~= '' then wantRows[#wantRows + 1] = a[4] end
+			for k = 1, #a[10], 3 do wantKeys[#wantKeys + 1] = a[10][k] end
+			for _, run in ipairs(runsIn(a[8])) do wantRuns[#wantRuns + 1] = run end
 		end
 	end
-	if #list > 0 then call('HSET', key, unpack(list)) end
+	batch[i] = a
 end
+if #wantRows > 0 then
+	loadRows(wantRows, wantCounts)
+	for _, id in ipairs(wantRows) do
+		local r = rows[id]
+		if r then
+			for _, run in ipairs(runsIn(r[SCOPES])) do wantRuns[#wantRuns + 1] = run end
+		end
+	end
+	if #wantRuns > 0 then loadOpen(wantRuns) end
+end
+if #wantKeys > 0 then resolve(wantKeys) end
+
+local out, ans = {}, {}
+for i = 2, #ARGV do
+	local a, said = batch[i]
+	if a[1] == SETTLE then
+		said = settle(a[2], a[3], ans)
+	elseif a[1] == RESERVE then
+		said = reserve(ans, a[7], a[3], a[8], a[4], a[5], a[6], a[9], a[10], a, 11, 10 + a[2], 1)
+	else
+		said = ops[a[1]](a, ans)
+	end
+	out[i] = said and encode(said) or say(ans)
+	if next(ans) then ans = {} end
+end
+
 if wrote then
 	seq = seq + 1
 	writeSets()
-	write(COUNTS, dirtyCounts, counts)
-	write(ROWS, dirtyRows, rows)
-	call('HSET', META, 'epoch', epoch, 'seq', seq, 'clock', now, 'version', version, 'shared', shared)
+	local list, ids = {}, {}
+	for c in pairs(dirtyCounts) do
+		local v = spack(SUMS, 3, c[1], c[2], c[3], c[4], c[5], c[6], c.same)
+		if c.fired or c.buckets then v = v .. encode({c.fired or {}, c.buckets or {}}) end
+		list[#list + 1], list[#list + 2] = c.id, v
+		if c.fresh then ids[#ids + 1], ids[#ids + 2] = c[KEY], c.id end
+		if c.old then call('HDEL', COUNTS, c[KEY]) end
+	end
+	each(list, function(first, last) call('HSET', COUNTS, unpack(list, first, last)) end)
+	each(ids, function(first, last) call('HSET', IDS, unpack(ids, first, last)) end)
+	list = {}
+	for id in pairs(dirtyRows) do
+		if rows[id] then list[#list + 1], list[#list + 2] = id, packRow(rows[id]) end
+	end
+	each(list, function(first, last) call('HSET', ROWS, unpack(list, first, last)) end)
+	if schema < SCHEMA then call('HSET', META, 'schema', SCHEMA, 'old', 1) end
+	call('HSET', META, 'epoch', epoch, 'seq', seq, 'clock', now, 'version', version, 'shared', shared, 'named', named)
 end
 out[1] = encode({'ok', now, epoch, seq, version})
 return out

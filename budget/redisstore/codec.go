@@ -8,14 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
 )
 
-// Scopes are written as [budget.Scope.String] does, amounts as "money=900 tokens=12" in one order only, so that equal
-// amounts are equal texts. A count's key has the lines meter, cap, scopes, and start and end of the window in nanoseconds;
+// Scopes are written as [budget.Scope.String] does, those of a reservation each after a line feed. Amounts are nothing, or
+// four doubles (money, tokens, requests, tool calls) and then "custom:a=900 custom:b=12" in one order only, so that equal amounts
+// are equal texts. A count's key has the lines meter, cap, scopes, and start and end of the window in nanoseconds;
 // that of a rolling count ends with "0" and "rolling length/bucket" in microseconds.
 
 func parseScope(text string) (budget.Scope, bool) {
@@ -31,10 +31,11 @@ func parseScope(text string) (budget.Scope, bool) {
 	return s, ok && s.String() == text
 }
 
-func parseScopes(texts []string) ([]budget.Scope, error) {
-	out := make([]budget.Scope, len(texts))
-	for i, text := range texts {
-		s, ok := parseScope(text)
+func parseScopes(text string) ([]budget.Scope, error) {
+	lines := strings.Split(strings.Clone(text), "\n")[1:]
+	out := make([]budget.Scope, len(lines))
+	for i, line := range lines {
+		s, ok := parseScope(line)
 		if !ok {
 			return nil, nonsense("a scope")
 		}
@@ -43,13 +44,12 @@ func parseScopes(texts []string) ([]budget.Scope, error) {
 	return out, nil
 }
 
-// scopeTexts writes scopes.
-func scopeTexts(scopes []budget.Scope) []string {
-	out := make([]string, len(scopes))
-	for i, s := range scopes {
-		out[i] = s.String()
+func scopesText(scopes []budget.Scope) string {
+	b := make([]byte, 0, 32*len(scopes))
+	for _, s := range scopes {
+		b = append(append(b, '\n'), s.String()...)
 	}
-	return out
+	return string(b)
 }
 
 // MaxLimit is the largest limit, and the largest amount of one reservation, that the store counts exactly: 2^53-1, since
@@ -77,24 +77,19 @@ func checkAmounts(a budget.Amounts) error {
 }
 
 func amountsText(a budget.Amounts) string {
-	b := make([]byte, 0, 64)
-	put := func(m budget.Meter, v int64) {
-		if v == 0 {
-			return
-		}
-		if len(b) > 0 {
-			b = append(b, ' ')
-		}
-		b = append(append(b, m...), '=')
-		b = strconv.AppendInt(b, v, 10)
+	if a.IsZero() {
+		return ""
 	}
-	put(budget.MeterMoney, a.NanoUSD)
-	put(budget.MeterTokens, a.Tokens)
-	put(budget.MeterRequests, a.Requests)
-	put(budget.MeterToolCalls, a.ToolCalls)
+	b := packed(make([]byte, 0, 64)).double(a.NanoUSD).double(a.Tokens).double(a.Requests).double(a.ToolCalls)
 	if len(a.Custom) > 0 {
 		for _, m := range slices.Sorted(maps.Keys(a.Custom)) {
-			put(m, a.Custom[m])
+			if v := a.Custom[m]; v != 0 {
+				if len(b) > 32 {
+					b = append(b, ' ')
+				}
+				b = append(append(b, m...), '=')
+				b = strconv.AppendInt(b, v, 10)
+			}
 		}
 	}
 	return string(b)
@@ -102,7 +97,15 @@ func amountsText(a budget.Amounts) string {
 
 func parseAmounts(text string) (budget.Amounts, error) {
 	var a budget.Amounts
-	for rest := text; rest != ""; {
+	if text == "" {
+		return a, nil
+	}
+	u := unpacked{rest: text}
+	a.NanoUSD, a.Tokens, a.Requests, a.ToolCalls = u.double(), u.double(), u.double(), u.double()
+	if u.bad || min(a.NanoUSD, a.Tokens, a.Requests, a.ToolCalls) < 0 {
+		return budget.Amounts{}, nonsense("amounts")
+	}
+	for rest := u.rest; rest != ""; {
 		var word string
 		word, rest, _ = strings.Cut(rest, " ")
 		meter, digits, ok := strings.Cut(word, "=")
@@ -150,13 +153,12 @@ func splitCap(id string) (meter budget.Meter, window string, ok bool) {
 	return budget.Meter(word), window, ok
 }
 
-// countKey names the count of a link.
-func countKey(l *budget.Link) (string, error) {
+// countKey appends the key of a link's count to b.
+func countKey(b []byte, l *budget.Link) ([]byte, error) {
 	meter, window, ok := splitCap(l.Cap)
 	if !ok || len(l.Scopes) == 0 {
-		return "", &budget.FieldError{Field: "Links", Problem: fmt.Sprintf("%.64q is no count", l.Cap), Fix: "name a cap and its scopes"}
+		return nil, &budget.FieldError{Field: "Links", Problem: fmt.Sprintf("%.64q is no count", l.Cap), Fix: "name a cap and its scopes"}
 	}
-	b := make([]byte, 0, 160)
 	b = append(append(append(b, meter...), '\n'), l.Cap...)
 	for _, s := range l.Scopes {
 		b = append(append(b, '\n'), s.String()...)
@@ -164,18 +166,19 @@ func countKey(l *budget.Link) (string, error) {
 	if strings.HasPrefix(window, "rolling ") {
 		per, err := budget.ParseWindow(window)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		length, width := per.Rolls()
-		return fmt.Sprintf("%s\n0\nrolling %d/%d", b, length.Microseconds(), width.Microseconds()), nil
+		return fmt.Appendf(b, "\n0\nrolling %d/%d", length.Microseconds(), width.Microseconds()), nil
 	}
 	b = strconv.AppendInt(append(b, '\n'), nano(l.Window.Start), 10)
-	b = strconv.AppendInt(append(b, '\n'), nano(l.Window.End), 10)
-	return string(b), nil
+	return strconv.AppendInt(append(b, '\n'), nano(l.Window.End), 10), nil
 }
 
 // counted is what the key of a count says.
 type counted struct {
+	key    string
+	id     string // of the count in the books, under names.mu; "" while it is not known
 	cap    string
 	meter  budget.Meter
 	window string
@@ -193,40 +196,13 @@ func (c *counted) reset(us int64) time.Time {
 	return fromMicros(us)
 }
 
-// keyring remembers the keys that were read; there are far fewer than answers.
-type keyring struct {
-	mu   sync.RWMutex
-	keys map[string]*counted
-}
-
-const maxKeys = 20_000
-
-func (k *keyring) read(key string) (*counted, error) {
-	k.mu.RLock()
-	c := k.keys[key]
-	k.mu.RUnlock()
-	if c != nil {
-		return c, nil
-	}
-	c, ok := parseKey(key)
-	if !ok {
-		return nil, nonsense("the key of a count")
-	}
-	k.mu.Lock()
-	if k.keys == nil || len(k.keys) >= maxKeys {
-		k.keys = map[string]*counted{}
-	}
-	k.keys[strings.Clone(key)] = c
-	k.mu.Unlock()
-	return c, nil
-}
-
 func parseKey(key string) (*counted, bool) {
-	lines := strings.Split(strings.Clone(key), "\n")
+	key = strings.Clone(key)
+	lines := strings.Split(key, "\n")
 	if len(lines) < 5 {
 		return nil, false
 	}
-	scopes, err := parseScopes(lines[2 : len(lines)-2])
+	scopes, err := parseScopes("\n" + strings.Join(lines[2:len(lines)-2], "\n"))
 	start, startErr := strconv.ParseInt(lines[len(lines)-2], 10, 64)
 	end, rolls, endErr := int64(0), int64(0), error(nil)
 	if how, is := strings.CutPrefix(lines[len(lines)-1], "rolling "); is {
@@ -241,7 +217,7 @@ func parseKey(key string) (*counted, bool) {
 	if err != nil || startErr != nil || endErr != nil || !ok || string(meter) != lines[0] {
 		return nil, false
 	}
-	c := &counted{cap: lines[1], meter: meter, window: window, scopes: scopes, scope: scopes[0], span: budget.Span{Start: fromNano(start), End: fromNano(end)}, rolls: rolls}
+	c := &counted{key: key, cap: lines[1], meter: meter, window: window, scopes: scopes, scope: scopes[0], span: budget.Span{Start: fromNano(start), End: fromNano(end)}, rolls: rolls}
 	if i := slices.IndexFunc(scopes, labels); i >= 0 {
 		c.scope = scopes[i]
 	}

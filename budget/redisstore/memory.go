@@ -15,7 +15,7 @@ type memory struct {
 	seq    int64
 	caps   map[string]packed
 	counts map[string]sums
-	holds  map[string]hold
+	holds  map[string]*hold
 	prune  int // holds are looked through when there are this many
 }
 
@@ -23,9 +23,13 @@ type memory struct {
 // of a rolling count were seen, 0 for other windows.
 type sums struct{ settled, unconfirmed, overrun, ends, at int64 }
 
+// hold is a reservation as it was asked for.
 type hold struct {
-	op   packed
-	ends time.Time // by this machine's clock, and only to bound the memory
+	id, swap, scopes, bound string
+	idle                    bool
+	lease                   time.Duration
+	counts                  []*counted
+	ends                    time.Time // by this machine's clock, and only to bound the memory
 }
 
 const (
@@ -34,7 +38,7 @@ const (
 )
 
 func newMemory() *memory {
-	return &memory{caps: map[string]packed{}, counts: map[string]sums{}, holds: map[string]hold{}, prune: minPrune}
+	return &memory{caps: map[string]packed{}, counts: map[string]sums{}, holds: map[string]*hold{}, prune: minPrune}
 }
 
 // place is the epoch of the books and the number of the last change that this process has an answer for.
@@ -78,23 +82,24 @@ func (m *memory) forgetRun(run string) {
 	})
 }
 
-// hold remembers a reservation from before it is asked for, since the answer may be lost.
-func (m *memory) hold(id string, op packed, lease time.Duration) {
+// hold remembers a reservation that was granted.
+func (m *memory) hold(h *hold) {
+	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.holds) >= m.prune {
-		now := time.Now()
-		maps.DeleteFunc(m.holds, func(_ string, h hold) bool { return now.After(h.ends) })
+		maps.DeleteFunc(m.holds, func(_ string, h *hold) bool { return now.After(h.ends) })
 		m.prune = max(minPrune, 2*len(m.holds))
 	}
-	m.holds[id] = hold{op, time.Now().Add(lease)}
+	h.ends = now.Add(h.lease)
+	m.holds[h.id] = h
 }
 
 func (m *memory) renew(id string, lease time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if h, ok := m.holds[id]; ok {
-		m.holds[id] = hold{h.op, time.Now().Add(lease)}
+		h.ends = time.Now().Add(lease)
 	}
 }
 
@@ -152,7 +157,7 @@ func (m *memory) declarations() []packed {
 		rows[1] = append(rows[1], packed(nil).array(6).text(key).int(s.settled).int(s.unconfirmed).int(s.overrun).int(ends).int(s.at))
 	}
 	for _, h := range m.holds {
-		rows[2] = append(rows[2], h.op)
+		rows[2] = append(rows[2], h.pack(0, false))
 	}
 	var out []packed
 	for len(rows[0])+len(rows[1])+len(rows[2]) > 0 {
@@ -173,11 +178,11 @@ func (m *memory) declarations() []packed {
 // teach tells books that forgot what this process knows. Until then, and for a while after, they reserve nothing new.
 func (a *account) teach() error {
 	ops := a.memory.declarations()
-	if _, _, err := a.ask(nil, true); err != nil {
+	if _, _, err := a.ask(nil, true, true); err != nil {
 		return err
 	}
 	for _, op := range ops {
-		if _, forgot, err := a.ask([]packed{op}, false); err != nil || forgot {
+		if _, forgot, err := a.ask([]packed{op}, false, true); err != nil || forgot {
 			return err // forgotten again: the next call finds out and begins anew
 		}
 	}

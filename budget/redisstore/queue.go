@@ -24,7 +24,9 @@ const (
 // at once, on a goroutine that ends when the queue is empty, so an idle store has none.
 type account struct {
 	store *Store
+	name  string
 	keys  []string
+	names names
 
 	mu       sync.Mutex
 	waiting  []*task
@@ -37,6 +39,7 @@ type account struct {
 type task struct {
 	rank  rank
 	op    packed
+	rare  bool // not only about a reservation
 	said  string
 	err   error
 	state atomic.Uint32
@@ -49,11 +52,11 @@ const (
 	left
 )
 
-func (a *account) do(ctx context.Context, rank rank, op packed) (string, error) {
+func (a *account) do(ctx context.Context, rank rank, op packed, rare bool) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("redisstore: nothing was done: %w", context.Cause(ctx))
 	}
-	t := &task{rank: rank, op: op, done: make(chan struct{})}
+	t := &task{rank: rank, op: op, rare: rare, done: make(chan struct{})}
 	if !a.push(t) {
 		return "", ErrClosed
 	}
@@ -98,11 +101,11 @@ func (a *account) drain() {
 		if len(tasks) == 0 { // all of them have left
 			continue
 		}
-		ops := make([]packed, len(tasks))
+		ops, rare := make([]packed, len(tasks)), false
 		for i, t := range tasks {
-			ops[i] = t.op
+			ops[i], rare = t.op, rare || t.rare
 		}
-		said, err := a.call(ops)
+		said, err := a.call(ops, rare)
 		for i, t := range tasks {
 			if t.err = err; err == nil {
 				t.said = said[i]
@@ -132,9 +135,9 @@ func (a *account) take() []*task {
 }
 
 // call has the script do ops, and answers what it said to each. Only one is under way for an account.
-func (a *account) call(ops []packed) ([]string, error) {
+func (a *account) call(ops []packed, rare bool) ([]string, error) {
 	for range 3 {
-		said, forgot, err := a.ask(ops, false)
+		said, forgot, err := a.ask(ops, false, rare)
 		if err != nil || !forgot {
 			return said, err
 		}
@@ -146,7 +149,7 @@ func (a *account) call(ops []packed) ([]string, error) {
 }
 
 // ask is one call of the script. forgot says that the books are not those of the answers before, and nothing was done.
-func (a *account) ask(ops []packed, learn bool) (said []string, forgot bool, err error) {
+func (a *account) ask(ops []packed, learn, rare bool) (said []string, forgot bool, err error) {
 	s := a.store
 	epoch, seq := a.memory.place()
 	inspect := time.Since(a.inspected) > inspectEach
@@ -160,7 +163,11 @@ func (a *account) ask(ops []packed, learn bool) (said []string, forgot bool, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	reply, err := s.eval(ctx, a.keys, args)
+	script := s.few
+	if rare {
+		script = s.all
+	}
+	reply, err := s.eval(ctx, script, a.keys, args)
 	if err != nil {
 		return nil, false, err
 	}

@@ -12,23 +12,35 @@ import (
 
 // Snapshot implements [budget.Store].
 func (s *Store) Snapshot(ctx context.Context, account string, links []budget.Link) ([]budget.CapState, error) {
+	a := s.open(account)
 	op := packed(nil).array(2).text("snapshot").array(len(links))
 	for i := range links {
-		key, err := countKey(&links[i])
+		key, err := countKey(nil, &links[i])
 		if err != nil {
 			return nil, err
 		}
-		op = op.text(key)
+		op = op.text(string(key))
 	}
 	u, err := s.do(ctx, account, reserving, op)
 	if err != nil {
 		return nil, err
 	}
-	var ans budget.Answer
-	if err := s.answer(s.open(account).memory, "snapshot", u, &ans); err != nil {
-		return nil, err
+	u.array()
+	word, now := u.text(), u.int()
+	if word != "ok" {
+		return nil, nonsense("an answer")
 	}
-	return ans.Left, nil
+	out := make([]budget.CapState, 0, len(links))
+	for n := u.array(); n >= 7; n -= 7 {
+		c, err := a.names.read([]byte(u.text()))
+		if err != nil {
+			return nil, err
+		}
+		state := c.state(u.int(), u.int(), u.int(), u.int(), u.int(), u.int())
+		out = append(out, state)
+		a.remember(c, &state, now)
+	}
+	return out, done(u)
 }
 
 // reservation reads one from a list.
@@ -37,7 +49,7 @@ func (u *unpacked) reservation() (budget.Reservation, error) {
 	u.array()
 	r.ID = u.text()
 	var err error
-	if r.Scopes, err = parseScopes(u.texts()); err != nil {
+	if r.Scopes, err = parseScopes(u.text()); err != nil {
 		return r, err
 	}
 	r.State, r.Idle = budget.State(u.text()), u.int() != 0

@@ -13,50 +13,96 @@ func (s *Store) Reserve(ctx context.Context, account string, op *budget.ReserveO
 	if err := checkAmounts(op.Amounts); err != nil {
 		return err
 	}
-	links := packed(make([]byte, 0, 64+160*len(op.Links))).array(3 * len(op.Links))
+	a := s.open(account)
+	h := &hold{op.ID, op.Swap, scopesText(op.Scopes), amountsText(op.Amounts), op.Idle, op.Lease, make([]*counted, len(op.Links)), time.Time{}}
+	key := make([]byte, 0, 256)
 	for i := range op.Links {
-		l := &op.Links[i]
-		key, err := countKey(l)
-		if err != nil {
+		var err error
+		if key, err = countKey(key[:0], &op.Links[i]); err != nil {
 			return err
 		}
-		links = links.text(key).int(micros(nano(l.Window.Start))).int(micros(nano(l.Window.End)))
+		if h.counts[i], err = a.names.read(key); err != nil {
+			return err
+		}
 	}
-	p := packed(make([]byte, 0, 128+len(links)+len(op.ID)+32*len(op.Scopes)))
-	p = p.array(10).text("reserve").text(op.ID).flag(op.Idle).text(op.Swap).flag(op.DryRun).int(op.Version).int(micros(int64(op.Lease)))
-	p = p.texts(scopeTexts(op.Scopes)).text(amountsText(op.Amounts))
-	p = append(p, links...)
-	u, err := s.do(ctx, account, reserving, p)
+	for range 3 {
+		if err := s.ask(ctx, a, reserving, "reserve", a.reserving(h, op.Version, op.DryRun), h.counts, ans); err != nil {
+			return err
+		}
+		if ans.Stale != staleNames {
+			a.memory.end(ans.Expired...)
+			if ans.State == budget.StateOpen { // only what was granted: who does not know dispatches nothing
+				a.memory.hold(h)
+				if op.Swap != "" {
+					a.memory.end(op.Swap)
+				}
+			}
+			return nil
+		}
+		a.names.forget(h.counts)
+	}
+	return nonsense("three times that ids are not known")
+}
+
+// reserving writes a reserve, by the ids of its counts if they are known.
+func (a *account) reserving(h *hold, version int64, dry bool) packed {
+	p := make(packed, 0, 64+len(h.id)+len(h.swap)+len(h.scopes)+len(h.bound)+idSize*len(h.counts))
+	p = append(p, 'R').short(len(h.counts)).bit(h.idle).bit(dry).double(version).double(micros(int64(h.lease)))
+	p = p.flat(h.id).flat(h.swap).flat(h.scopes).flat(h.bound)
+	if p, ok := a.names.ids(p, h.counts); ok {
+		return p
+	}
+	return h.pack(version, dry)
+}
+
+// pack writes a reserve by the keys of its counts.
+func (h *hold) pack(version int64, dry bool) packed {
+	p := packed(nil).array(10).text("reserve").text(h.id).flag(h.idle).text(h.swap).flag(dry).int(version).int(micros(int64(h.lease)))
+	p = p.text(h.scopes).text(h.bound).array(3 * len(h.counts))
+	for _, c := range h.counts {
+		p = p.text(c.key).int(micros(nano(c.span.Start))).int(micros(nano(c.span.End)))
+	}
+	return p
+}
+
+// ask sends one operation about a reservation and reads the answer. asked are the counts that op names, if it names any.
+func (s *Store) ask(ctx context.Context, a *account, rank rank, op string, p packed, asked []*counted, ans *budget.Answer) error {
+	ans.Reset()
+	said, err := a.do(ctx, rank, p, false)
+	if err != nil {
+		return named(err)
+	}
+	unmet, err := a.answer(op, said, asked, ans)
+	if err != nil || len(unmet) == 0 {
+		return err
+	}
+	ask := packed(nil).array(2).text("names").texts(unmet)
+	u, err := s.plain(ctx, a.name, settling, ask)
 	if err != nil {
 		return err
 	}
-	m := s.open(account).memory
-	if err := s.answer(m, "reserve", u, ans); err != nil {
-		return err
-	}
-	m.end(ans.Expired...)
-	if ans.State == budget.StateOpen { // only what was granted: who does not know dispatches nothing
-		m.hold(op.ID, p, op.Lease)
-		if op.Swap != "" {
-			m.end(op.Swap)
+	for i, key := range u.texts() {
+		if key == "" || i >= len(unmet) {
+			continue // gone meanwhile
 		}
+		c, err := a.names.read([]byte(key))
+		if err != nil {
+			return err
+		}
+		a.names.is(c, unmet[i])
 	}
-	return nil
+	_, err = a.answer(op, said, asked, ans)
+	return err
 }
 
 // act is one operation on a reservation.
 func (s *Store) act(ctx context.Context, account, op, id string, p packed, ans *budget.Answer) error {
-	ans.Reset()
-	u, err := s.do(ctx, account, settling, p)
-	if err != nil {
-		return err
-	}
-	m := s.open(account).memory
-	if err := s.answer(m, op, u, ans); err != nil {
+	a := s.open(account)
+	if err := s.ask(ctx, a, settling, op, p, nil, ans); err != nil {
 		return err
 	}
 	if ans.State != budget.StateOpen {
-		m.end(id)
+		a.memory.end(id)
 	}
 	return nil
 }
@@ -66,7 +112,7 @@ func (s *Store) Settle(ctx context.Context, account, id string, actual budget.Am
 	if err := checkAmounts(actual); err != nil {
 		return err
 	}
-	return s.act(ctx, account, "settle", id, packed(nil).array(3).text("settle").text(id).text(amountsText(actual)), ans)
+	return s.act(ctx, account, "settle", id, append(make(packed, 0, 64+len(id)), 'S').flat(id).flat(amountsText(actual)), ans)
 }
 
 // Charge implements [budget.Store].
@@ -110,18 +156,14 @@ const maxSweep = 1000
 // Sweep implements [budget.Store]. One step ends at most a thousand; more are several steps.
 func (s *Store) Sweep(ctx context.Context, account string, most int, ans *budget.Answer) error {
 	ans.Reset()
-	m := s.open(account).memory
+	a := s.open(account)
 	var all budget.Answer
 	for most > 0 {
 		n := min(most, maxSweep)
-		u, err := s.do(ctx, account, settling, packed(nil).array(2).text("sweep").int(int64(n)))
-		if err != nil {
+		if err := s.ask(ctx, a, settling, "sweep", packed(nil).array(2).text("sweep").int(int64(n)), nil, ans); err != nil {
 			return err
 		}
-		if err := s.answer(m, "sweep", u, ans); err != nil {
-			return err
-		}
-		m.end(ans.Expired...)
+		a.memory.end(ans.Expired...)
 		all.Crossed, all.Expired = append(all.Crossed, ans.Crossed...), append(all.Expired, ans.Expired...)
 		if len(ans.Expired) < n {
 			break

@@ -12,34 +12,6 @@ func rollingCap(limit int64) budget.Cap {
 	return budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: limit, Per: budget.Rolling(10 * time.Hour)}
 }
 
-func TestBooksWithRollingWindowsAreOfSchemaTwo(t *testing.T) {
-	srv := startServer(t)
-	c := srv.closing(t)
-	store := New(c)
-	defer store.Close()
-	schemaOf := func(want string) {
-		t.Helper()
-		if got := c.HGet(t.Context(), "gridloop:{a.acct}:meta", "schema").Val(); got != want {
-			t.Fatalf("schema %q, want %q", got, want)
-		}
-	}
-	l := openLedger(t, store, moneyCap(budget.Account(), 100), moneyCap(budget.One("tag:rolling", "rolling 5h"), 100))
-	take(t, l, "1", 10)
-	schemaOf("1") // programs that know no rolling windows may go on
-	if err := l.Define(t.Context(), "ann", rollingCap(90)); err != nil {
-		t.Fatal(err)
-	}
-	schemaOf("2")
-	settle(t, l, "1", 10)
-	take(t, l, "2", 80)
-	settle(t, l, "2", 70)
-	schemaOf("2")
-	states, err := l.Snapshot(t.Context())
-	if err != nil || len(states) != 2 || states[0].Settled+states[1].Settled != 80+70 {
-		t.Fatalf("%+v, %v", states, err)
-	}
-}
-
 func TestLookingRollsAndWritesNothing(t *testing.T) {
 	srv := startServer(t)
 	c := srv.closing(t)

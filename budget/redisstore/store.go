@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,10 +17,34 @@ import (
 )
 
 //go:embed books.lua
-var script string
+var books string
 
-// schema is the newest form in which books are kept. Books are of schema 1 until a cap with a rolling window is defined.
-const schema = 2
+// lua is a script and the name by which servers know it.
+type lua struct{ text, sha string }
+
+func newLua(text string) lua { return lua{text, redis.NewScript(text).Hash()} }
+
+// compile writes the constants of books.lua into it.
+func compile(books string) string {
+	values, constant := map[string]string{}, regexp.MustCompile(`\w+ (?:'[^']*'|\d+|\w+\[\d+\])`)
+	for line := range strings.Lines(books) {
+		if constants, ok := strings.CutPrefix(line, "--= "); ok {
+			for _, c := range constant.FindAllString(constants, -1) {
+				name, value, _ := strings.Cut(c, " ")
+				values[name] = value
+			}
+		}
+	}
+	return regexp.MustCompile(`\b[A-Z][A-Z_]*\b`).ReplaceAllStringFunc(books, func(name string) string {
+		if value, ok := values[name]; ok {
+			return value
+		}
+		return name
+	})
+}
+
+// schema is the form in which books are kept. Those of 1 and 2 are brought to it row by row, as rows are touched.
+const schema = 3
 
 const (
 	defaultTimeout = 5 * time.Second
@@ -40,7 +65,7 @@ type Client interface {
 // processes may share a server. Make it with [New] or [Open].
 type Store struct {
 	client   Client
-	sha      string
+	all, few lua // for every operation, and for those on reservations only
 	prefix   string
 	timeout  time.Duration
 	learning time.Duration
@@ -49,7 +74,6 @@ type Store struct {
 	releases bool         // only for the test of the test: leases that run out are given back, as others do
 	ahead    atomic.Int64 // only for tests: how far the clock is put forward, in microseconds
 
-	keys     keyring
 	mu       sync.Mutex
 	accounts map[string]*account
 	closed   bool
@@ -97,7 +121,8 @@ func New(client Client, opts ...Option) *Store {
 	if s.keep < 1 {
 		s.keep = defaultKeep
 	}
-	s.sha = redis.NewScript(script).Hash()
+	all := compile(books)
+	s.all, s.few = newLua(all), newLua(regexp.MustCompile(`(?ms)^--<$.*^-->$`).ReplaceAllString(all, ""))
 	return s
 }
 
@@ -129,9 +154,9 @@ func (s *Store) open(name string) *account {
 	defer s.mu.Unlock()
 	a := s.accounts[name]
 	if a == nil {
-		a = &account{store: s, memory: newMemory()}
+		a = &account{store: s, name: name, memory: newMemory()}
 		for _, part := range []string{"meta", "caps", "records", "versions", "gone", "anchors", "freezes", "closed",
-			"counts", "turns", "rows", "leases", "ended", "open", "runs", "changes"} {
+			"counts", "turns", "rows", "leases", "ended", "open", "runs", "changes", "ids"} {
 			a.keys = append(a.keys, s.prefix+":{a."+url.PathEscape(name)+"}:"+part)
 		}
 		s.accounts[name] = a
@@ -141,7 +166,7 @@ func (s *Store) open(name string) *account {
 
 // do sends one operation, together with others, and answers what the script said to it.
 func (s *Store) do(ctx context.Context, name string, rank rank, op packed) (*unpacked, error) {
-	said, err := s.open(name).do(ctx, rank, op)
+	said, err := s.open(name).do(ctx, rank, op, true)
 	if err != nil {
 		return nil, named(err)
 	}
@@ -149,10 +174,10 @@ func (s *Store) do(ctx context.Context, name string, rank rank, op packed) (*unp
 }
 
 // eval calls the script, by its name if the server has it.
-func (s *Store) eval(ctx context.Context, keys []string, args []any) ([]string, error) {
-	said, err := s.client.EvalSha(ctx, s.sha, keys, args...).Result()
+func (s *Store) eval(ctx context.Context, script lua, keys []string, args []any) ([]string, error) {
+	said, err := s.client.EvalSha(ctx, script.sha, keys, args...).Result()
 	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-		said, err = s.client.Eval(ctx, script, keys, args...).Result()
+		said, err = s.client.Eval(ctx, script.text, keys, args...).Result()
 	}
 	if err != nil {
 		return nil, err

@@ -5,7 +5,9 @@ import (
 	"math"
 )
 
-// Operations and answers are msgpack, the little of it that a script writes: arrays, texts and integers.
+// Reserving, settling and what is answered to them are flat: numbers of fixed width, and texts after their length, because a
+// script reads and writes those fastest. All other operations and answers are msgpack, the little of it that a script writes:
+// arrays, texts and integers.
 
 // packed is a message being written.
 type packed []byte
@@ -46,6 +48,23 @@ func (p packed) texts(list []string) packed {
 		p = p.text(s)
 	}
 	return p
+}
+
+// The flat form. double holds every number up to 2^53.
+
+func (p packed) short(n int) packed { return binary.LittleEndian.AppendUint16(p, uint16(n)) }
+func (p packed) double(n int64) packed {
+	return binary.LittleEndian.AppendUint64(p, math.Float64bits(float64(n)))
+}
+func (p packed) flat(s string) packed {
+	return append(binary.LittleEndian.AppendUint32(p, uint32(len(s))), s...)
+}
+
+func (p packed) bit(b bool) packed {
+	if b {
+		return append(p, 1)
+	}
+	return append(p, 0)
 }
 
 // unpacked is a message being read. After the first thing that is not what was asked for, everything is zero and bad is set.
@@ -152,4 +171,45 @@ func (u *unpacked) texts() []string {
 		out = append(out, u.text())
 	}
 	return out
+}
+
+func (u *unpacked) byte() byte {
+	if s := u.take(1); s != "" {
+		return s[0]
+	}
+	return 0
+}
+
+func (u *unpacked) short() int {
+	s := u.take(2)
+	if s == "" {
+		return 0
+	}
+	return int(s[0]) | int(s[1])<<8
+}
+
+// double reads a whole number that is not below -1, which is none.
+func (u *unpacked) double() int64 {
+	s := u.take(8)
+	if s == "" {
+		return 0
+	}
+	bits := uint64(0)
+	for i := range 8 {
+		bits |= uint64(s[i]) << (8 * i)
+	}
+	f := math.Float64frombits(bits)
+	if f >= -1 && f <= 1<<53 {
+		return int64(f)
+	}
+	u.fail()
+	return 0
+}
+
+func (u *unpacked) flat() string {
+	s := u.take(4)
+	if s == "" {
+		return ""
+	}
+	return u.take(uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24)
 }
