@@ -238,7 +238,14 @@ type faulty struct {
 var errLost = errors.New("connection reset")
 
 func (f faulty) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	cmd := f.Client.EvalSha(ctx, sha, keys, args...)
+	return f.cut(f.Client.EvalSha(ctx, sha, keys, args...))
+}
+
+func (f faulty) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	return f.cut(f.Client.Eval(ctx, script, keys, args...))
+}
+
+func (f faulty) cut(cmd *redis.Cmd) *redis.Cmd {
 	if cmd.Err() == nil && f.lose() {
 		cmd.SetErr(errLost)
 	}
