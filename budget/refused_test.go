@@ -48,8 +48,8 @@ func TestARunawayLoopOnASpentCapCostsNoStoreTraffic(t *testing.T) {
 		chargeFor(t, l, "r", "acme", 90)
 		before := s.reserves.Load()
 		var last error
-		for range 100_000 {
-			time.Sleep(100 * time.Microsecond) // ten seconds
+		for range 10_000 {
+			time.Sleep(time.Millisecond) // ten seconds
 			_, last = l.Reserve(t.Context(), tokensOf("again", "acme", 20))
 			var d *budget.DeniedError
 			if !errors.As(last, &d) || !errors.Is(last, budget.ErrSpent) || d.ResetAt().IsZero() || d.Violations[0].Requested != 20 {
@@ -60,7 +60,7 @@ func TestARunawayLoopOnASpentCapCostsNoStoreTraffic(t *testing.T) {
 			}
 		}
 		if asked := s.reserves.Load() - before; asked < 9 || asked > 11 {
-			t.Errorf("100,000 requests within ten seconds asked the store %d times", asked)
+			t.Errorf("10,000 requests within ten seconds asked the store %d times", asked)
 		}
 	})
 }
