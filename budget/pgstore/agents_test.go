@@ -112,7 +112,7 @@ func TestAProcessThatCrashesFiftyTimesStaysWithinItsDay(t *testing.T) {
 		cmd := startWorker(t, what)
 		over := make(chan struct{})
 		go func() { _ = cmd.Wait(); close(over) }()
-		for done, until := false, calls+1+rand.IntN(8); !done && len(market.Requests()) < until; { // it is killed at work, or ends because the day's dollar is spent
+		for done, until := false, calls+1+rand.IntN(3); !done && len(market.Requests()) < until; { // it is killed at work, or ends because the day's dollar is spent
 			select {
 			case <-over:
 				done = true
