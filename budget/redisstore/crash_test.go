@@ -25,10 +25,12 @@ func crashes(t *testing.T, store budget.Store) budgettest.Bill { return budgette
 const workerEnv = "GRIDLOOP_REDISSTORE_WORKER"
 
 const (
-	crashLimit = 4_000_000
 	crashMost  = 4_000
 	crashLease = 300 * time.Millisecond
 )
+
+// crashLimit is enough for most kills to hit a process at work.
+var crashLimit = 200_000 * int64(kills(20))
 
 var crashCap = budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: crashLimit, Per: budget.Lifetime()}
 
@@ -159,6 +161,7 @@ func crashRunIn(t *testing.T, mode string, kills, restarts int, args ...string) 
 	what := srv.addr + " " + path + " " + mode
 	const workers = 4
 	var cmds [workers]*exec.Cmd
+	atWork := 0
 	for i := range cmds {
 		cmds[i] = startWorker(t, what)
 	}
@@ -176,9 +179,12 @@ func crashRunIn(t *testing.T, mode string, kills, restarts int, args ...string) 
 			srv.start()
 		}
 		_ = cmds[i].Process.Kill()
-		_ = cmds[i].Wait()
+		if cmds[i].Wait() != nil {
+			atWork++
+		}
 		cmds[i] = startWorker(t, what)
 	}
+	t.Logf("%d of %d kills hit a process at work", atWork, kills)
 	for _, cmd := range cmds {
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("a worker ended with %v", err)
