@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -14,22 +15,38 @@ import (
 
 // Whatever operations come in whatever order, every store answers and counts as the reference does.
 func TestStoresFollowTheReference(t *testing.T) {
-	each(t, kinds, true, func(t *testing.T, k kind) {
-		address := k.place(t)
-		replicas := []budget.Store{k.replica(t, address), k.replica(t, address)}
-		follow(untimed{t}, replicas, k.virtual)
-	})
+	seed := uint64(time.Now().UnixNano())
+	if asked != 0 { // to see a failure again
+		seed = asked
+	}
+	rounds := 1 // rapid ends a run after 24 hours, which pass quickly in virtual time: many checks are many rounds
+	if long() {
+		rounds = 100
+	}
+	for round := range rounds {
+		must(t, flag.Set("rapid.seed", fmt.Sprint(seed+uint64(round))))
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
+			each(t, kinds, true, func(t *testing.T, k kind) {
+				address := k.place(t)
+				replicas := []budget.Store{k.replica(t, address), k.replica(t, address)}
+				if n := follow(untimed{t}, replicas, k.virtual); n < checks && !t.Failed() {
+					t.Errorf("%d checks, want %d", n, checks)
+				}
+			})
+		})
+	}
 }
 
 // untimed has no deadline, which nobody may ask for in virtual time.
 type untimed struct{ rapid.TB }
 
-func follow(t rapid.TB, replicas []budget.Store, virtual bool) {
-	n := 0
+// follow answers how many histories there were.
+func follow(t rapid.TB, replicas []budget.Store, virtual bool) (n int) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		newMachine(t, replicas, fmt.Sprintf("check %d", n), virtual).run(t)
 	})
+	return n
 }
 
 // machine is one history.
