@@ -41,6 +41,9 @@ func work(what string) int {
 	if words[0] == "stop" {
 		return workStop(words[1:])
 	}
+	if words[0] == "pairs" {
+		return workPairs(words[1:])
+	}
 	if words[0] == "agent" {
 		return workAgent(words[1:])
 	}
@@ -114,7 +117,7 @@ func spend(ctx context.Context, l *budget.Ledger, bill *os.File, caller int) int
 	}
 }
 
-func startWorker(t *testing.T, what string) *exec.Cmd {
+func startWorker(t testing.TB, what string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
