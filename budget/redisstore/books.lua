@@ -600,18 +600,21 @@ local function compact(most)
 	if not nothingOld then wrote = true end
 end
 
-local anyClosed
+-- Mostly nothing is frozen and no run was forgotten.
+local anyRare
+local function rareScopes()
+	if anyRare == nil then anyRare = call('EXISTS', CLOSED, FREEZES) > 0 end
+	return anyRare
+end
+
 local function closed(scope)
-	if anyClosed == nil then anyClosed = call('EXISTS', CLOSED) == 1 end
-	if not anyClosed then return false end
+	if not rareScopes() then return false end
 	local ends = call('ZSCORE', CLOSED, scope)
 	return ends and now < tonumber(ends)
 end
 
-local anyFrozen
 local function checkFreezes(scopes, ans)
-	if anyFrozen == nil then anyFrozen = call('EXISTS', FREEZES) == 1 end
-	if not anyFrozen then return end
+	if not rareScopes() then return end
 	local list = {}
 	for s in gmatch(scopes, '[^\n]+') do list[#list + 1] = s end
 	loadFreezes(list)
@@ -933,7 +936,7 @@ ops.freeze = function(a)
 	local _, scope, text, change = unpack(a)
 	text = text .. '\n' .. string.format('%.0f', now)
 	call('HSET', FREEZES, scope, text)
-	anyFrozen = nil
+	anyRare = true
 	freezes[scope] = text
 	note('', change)
 	return {'ok', now}
@@ -995,7 +998,7 @@ ops.forget = function(a)
 	local last = call('ZREVRANGE', ENDED, 0, 0, 'WITHSCORES')[2]
 	call('ZREMRANGEBYSCORE', CLOSED, '-inf', now)
 	call('ZADD', CLOSED, max(now + DEDUP, tonumber(last or 0)), run)
-	anyClosed, wrote = true, true
+	anyRare, wrote = true, true
 	return {'ok', now}
 end
 
@@ -1176,7 +1179,10 @@ if wrote then
 	end
 	each(list, function(first, last) call('HSET', ROWS, unpack(list, first, last)) end)
 	if schema < SCHEMA then call('HSET', META, 'schema', SCHEMA, 'old', 1) end
-	call('HSET', META, 'epoch', epoch, 'seq', seq, 'clock', now, 'version', version, 'shared', shared, 'named', named)
+	call('HSET', META, 'seq', seq, 'clock', now)
+	if version ~= tonumber(found[5] or -1) or shared ~= tonumber(found[6] or -1) or named ~= tonumber(found[10] or -1) or epoch ~= found[2] then
+		call('HSET', META, 'epoch', epoch, 'version', version, 'shared', shared, 'named', named)
+	end
 end
 out[1] = encode({'ok', now, epoch, seq, version})
 return out
