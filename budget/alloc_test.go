@@ -34,6 +34,13 @@ func TestACallThroughALedgerAllocatesNothing(t *testing.T) {
 	}
 }
 
+func TestAskingWhatIsCountedAllocatesNothing(t *testing.T) {
+	l := openLedger(t, budget.Config{Caps: benchCaps, Store: budget.NewMemory(budget.Volatile())})
+	if n := testing.AllocsPerRun(100, func() { l.Counts(budget.MeterToolCalls) }); n > 0 {
+		t.Fatalf("%v allocations", n)
+	}
+}
+
 // What a service pays for the reservations that the store remembers: bytes each, and next to nothing to mark for the
 // garbage collector.
 func TestReservationsAreSmall(t *testing.T) {

@@ -15,6 +15,7 @@ type chain struct {
 	byKey   map[string]*capEntry
 	each    []*capEntry           // caps without an anchor: any request may touch them
 	ones    map[Scope][]*capEntry // caps by the scope that a request must name
+	meters  map[Meter]int         // how many caps count each
 }
 
 type capEntry struct {
@@ -25,7 +26,7 @@ type capEntry struct {
 }
 
 func newChain() *chain {
-	return &chain{byKey: map[string]*capEntry{}, ones: map[Scope][]*capEntry{}}
+	return &chain{byKey: map[string]*capEntry{}, ones: map[Scope][]*capEntry{}, meters: map[Meter]int{}}
 }
 
 func newEntry(r CapRecord) *capEntry {
@@ -51,6 +52,7 @@ func (c *chain) apply(set CapSet) {
 	c.version = set.Version
 	if set.Full {
 		c.byKey, c.each, c.ones = make(map[string]*capEntry, len(set.Caps)), nil, map[Scope][]*capEntry{}
+		clear(c.meters)
 	}
 	for _, r := range set.Caps {
 		c.drop(r.Key)
@@ -63,6 +65,7 @@ func (c *chain) apply(set CapSet) {
 func (c *chain) insert(r CapRecord) {
 	e := newEntry(r)
 	c.byKey[r.Key] = e
+	c.meters[r.Meter]++
 	if anchor, ok := r.For.Anchor(); ok {
 		c.ones[anchor] = append(c.ones[anchor], e)
 	} else {
@@ -76,6 +79,7 @@ func (c *chain) drop(key string) {
 		return
 	}
 	delete(c.byKey, key)
+	c.meters[e.record.Meter]--
 	anchor, ok := e.record.For.Anchor()
 	if !ok {
 		c.each = slices.DeleteFunc(c.each, func(x *capEntry) bool { return x == e })
@@ -99,6 +103,12 @@ func (c *chain) records() []CapRecord {
 	}
 	slices.SortFunc(out, func(a, b CapRecord) int { return strings.Compare(a.Key, b.Key) })
 	return out
+}
+
+func (c *chain) counts(m Meter) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.meters[m] > 0
 }
 
 func (c *chain) known() int64 {

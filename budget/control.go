@@ -46,6 +46,11 @@ func (l *Ledger) Caps(ctx context.Context) ([]CapRecord, error) {
 	return l.caps.records(), nil
 }
 
+// Counts reports whether any cap in force, as far as this ledger has heard, counts the meter, one with the limit [None]
+// too. It asks no store and allocates nothing, so that what nothing counts need not be reserved. Of caps that others
+// define a ledger hears with its next Reserve that they may concern.
+func (l *Ledger) Counts(m Meter) bool { return l.caps.counts(m) }
+
 // Changes is who changed what, oldest first: limits with old and new, freezes with their reasons.
 func (l *Ledger) Changes(ctx context.Context) ([]Change, error) {
 	out, err := l.store.Changes(ctx, l.account)
@@ -54,11 +59,26 @@ func (l *Ledger) Changes(ctx context.Context) ([]Change, error) {
 
 // Freeze refuses everything that names the scope, until then or, if until is zero, [Ledger.Unfreeze]. Calls in flight
 // settle as ever. Freezing the account stops all. A second freeze of a scope replaces the first.
+//
+// Who asks about tools only if [Ledger.Counts] says that their calls are counted would never meet the freeze of a tool, so
+// if no cap counts tool calls, one without a limit is defined for it first, and stays.
 func (l *Ledger) Freeze(ctx context.Context, scope Scope, reason string, until time.Time, by string) error {
 	if err := l.checkFreeze(scope, by); err != nil {
 		return err
 	}
+	if scope.Kind == ScopeTool {
+		if err := l.countTool(ctx, scope, by); err != nil {
+			return err
+		}
+	}
 	return l.fail("freeze", l.store.Freeze(ctx, l.account, Freeze{Scope: scope, Reason: reason, Until: until, By: by}))
+}
+
+func (l *Ledger) countTool(ctx context.Context, tool Scope, by string) error {
+	if err := l.refresh(ctx); err != nil || l.Counts(MeterToolCalls) {
+		return err
+	}
+	return l.define(ctx, by, []Cap{{For: One(tool.Kind, tool.Name), Meter: MeterToolCalls, Limit: None, Per: Lifetime()}})
 }
 
 // Unfreeze ends a freeze. What is not frozen stays so.

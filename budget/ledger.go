@@ -40,6 +40,9 @@ type Config struct {
 	// that does not give up costs no traffic. What this ledger settles or defines counts at once; receipts, refunds, limits
 	// and freezes of other processes may be missed for that long, never longer: a second is plenty. Zero asks each time.
 	RefusedFor time.Duration
+	// Check, if there is one, is asked about each cap that Open or Define is handed and that is valid; what it returns
+	// refuses the cap. A program that reserves in one way only refuses here what that would never count.
+	Check func(Cap) error
 }
 
 // Ledger admits spending and settles it. It is safe for concurrent use, starts no goroutine, and any number of ledgers, in
@@ -49,6 +52,7 @@ type Ledger struct {
 	traits  Traits
 	account string
 	lease   time.Duration
+	check   func(Cap) error
 	caps    *chain
 	plans   plans
 	closed  atomic.Bool
@@ -70,7 +74,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if cfg.Lease == 0 {
 		cfg.Lease = DefaultLease
 	}
-	l := &Ledger{store: cfg.Store, traits: cfg.Store.Traits(), account: cfg.Account, lease: cfg.Lease, caps: newChain()}
+	l := &Ledger{store: cfg.Store, traits: cfg.Store.Traits(), account: cfg.Account, lease: cfg.Lease, check: cfg.Check, caps: newChain()}
 	if !l.traits.Local {
 		l.refused.span = max(cfg.RefusedFor, 0)
 	}
@@ -107,7 +111,10 @@ func (l *Ledger) checkCaps(name string, caps []Cap) error {
 			errs.add(at, fmt.Sprintf("%q is the same cap as %s[%d]", c.ID(), name, first), "keep one of them")
 		}
 		seen[c.ID()] = i
-		if l.traits.Forgets && (c.Per.kind != windowLifetime || !c.For.has(ScopeRun)) {
+		if l.check != nil {
+			errs.wrap(at, l.check(c))
+		}
+		if l.traits.Forgets && (c.Per.kind != windowLifetime || !c.For.Names(ScopeRun)) {
 			errs.add(at, fmt.Sprintf("%q outlives a run, and this memory store forgets it with the process", c.ID()),
 				"use a store that remembers, or NewMemory(Volatile()) if caps may begin anew with every process")
 		}

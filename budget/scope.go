@@ -202,18 +202,28 @@ func (t Target) Validate() error {
 	return errs.join()
 }
 
-// has reports whether the target names a scope of this kind, each or one.
-func (t Target) has(kind string) bool {
+// Names reports whether the target names a scope of this kind, each or one.
+func (t Target) Names(kind string) bool {
 	return slices.ContainsFunc(t.conditions, func(c condition) bool { return c.scope.Kind == kind })
+}
+
+// Only is the scope that the target names, false when it names several, or each of a kind.
+func (t Target) Only() (Scope, bool) {
+	if len(t.conditions) != 1 || t.conditions[0].each {
+		return Scope{}, false
+	}
+	return t.conditions[0].scope, true
 }
 
 // Anchor is the scope that every request under this target names, false when there is none (an account's cap, or one for
 // each). A store keeps the version of a cap by its anchor, so that a cap made for one run disturbs nobody else.
+//
+// A tool is no anchor: who only asks about tools if a cap counts them must hear of the first such cap by other requests.
 func (t Target) Anchor() (Scope, bool) {
 	var anchor Scope
 	found := false
 	for _, c := range t.conditions {
-		if c.each || c.scope.Kind == ScopeAccount {
+		if c.each || c.scope.Kind == ScopeAccount || c.scope.Kind == ScopeTool {
 			continue
 		}
 		if !found || c.scope.Kind == ScopeRun {

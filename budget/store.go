@@ -234,7 +234,7 @@ type Freeze struct {
 type TopQuery struct {
 	// By is the kind of scope to compare: "run", "tenant", "tool", "instrument".
 	By string
-	// Meter to compare by; empty is money.
+	// Meter to compare by; empty is money, and tool calls if By is a tool.
 	Meter Meter
 	// For is how far to look back; zero is one hour.
 	For time.Duration

@@ -35,6 +35,9 @@ func (l *Ledger) Top(ctx context.Context, q TopQuery) ([]TopRow, error) {
 func (q TopQuery) filled() (TopQuery, error) {
 	if q.Meter == "" {
 		q.Meter = MeterMoney
+		if q.By == ScopeTool {
+			q.Meter = MeterToolCalls // no money is reserved for a tool
+		}
 	}
 	if q.For == 0 {
 		q.For = time.Hour

@@ -116,7 +116,7 @@ func scopeOf(text string) (budget.Scope, error) {
 	if err != nil {
 		return budget.Scope{}, err
 	}
-	if scope, ok := t.Anchor(); ok && scope.String() == text {
+	if scope, ok := t.Only(); ok && scope.String() == text {
 		return scope, nil
 	}
 	return budget.Scope{}, bad("%q is not one scope: write one such as \"tenant acme\", or \"account\"", text)
