@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"regexp"
 	"time"
 )
 
@@ -60,6 +61,29 @@ func Timeout(limit time.Duration) Option {
 func EndsRun() Option {
 	return func(d *definition) { d.endsRun = true }
 }
+
+// Uses says that each call that is carried out uses this much of a meter of the service's own, which caps may
+// limit: Uses("emails", 1). A meter is named by lower-case letters, digits, _ and -; the amount is positive.
+func Uses(meter string, amount int64) Option {
+	return func(d *definition) {
+		if !regexp.MustCompile(`^[a-z0-9_-]{1,64}$`).MatchString(meter) {
+			d.mistake("the meter %q of Uses does not fit: use 1 to 64 of the characters a-z, 0-9, _ and -", cut(meter, 80))
+		}
+		if amount <= 0 || amount > maxUse {
+			d.mistake("a use of %d is not between 1 and %d: give what one call uses", amount, maxUse)
+		}
+		if _, twice := d.uses[meter]; twice {
+			d.mistake("Uses names the meter %q twice: name it once, with the whole amount", cut(meter, 80))
+		}
+		if d.uses == nil {
+			d.uses = make(map[string]int64, 1)
+		}
+		d.uses[meter] = amount
+	}
+}
+
+// maxUse keeps the sums of many calls far from the end of int64.
+const maxUse = 1_000_000_000_000
 
 // Grace is how long a call is still waited for after its context has ended,
 // before it is reported as abandoned. Zero means not at all.

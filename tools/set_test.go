@@ -31,6 +31,10 @@ func TestDefinitionsSayAllTheirMistakes(t *testing.T) {
 		{"no time", New("x", "X.", ok, Timeout(0)), []string{"tools.NoTimeout"}},
 		{"negative time", New("x", "X.", ok, Timeout(-time.Second)), []string{"-1s"}},
 		{"negative grace", New("x", "X.", ok, Grace(-1)), []string{"grace"}},
+		{"a meter in capitals", New("x", "X.", ok, Uses("Emails", 1)), []string{`"Emails"`, "a-z"}},
+		{"a use of nothing", New("x", "X.", ok, Uses("emails", 0)), []string{"a use of 0"}},
+		{"a use beyond counting", New("x", "X.", ok, Uses("emails", 1<<60)), []string{"a use of"}},
+		{"a meter twice", New("x", "X.", ok, Uses("emails", 1), Uses("emails", 2)), []string{`"emails" twice`}},
 		{"no result", New("x", "X.", ok, MaxResult(0)), []string{"0 bytes"}},
 		{"nil approval", New("x", "X.", ok, NeedsApprovalFunc(nil)), []string{"NeedsApprovalFunc is nil"}},
 		{"nil option", New("x", "X.", ok, nil), []string{"an option is nil"}},
@@ -97,6 +101,17 @@ func TestSetFindsItsTools(t *testing.T) {
 		t.Error("the caller can change the set")
 	}
 	wantCall(t, set.Call(t.Context(), "a", json.RawMessage(`{"x":1}`)), StatusOK, `{"x":1}`)
+}
+
+func TestWhatACallUsesIsTheCallersToKeep(t *testing.T) {
+	x := Raw("x", "", anyObject, echo, Uses("emails", 2), Uses("sms", 1))
+	x.Uses()["emails"] = 9
+	if got := x.Uses(); len(got) != 2 || got["emails"] != 2 || got["sms"] != 1 {
+		t.Error(got)
+	}
+	if Raw("y", "", anyObject, echo).Uses() != nil || (Tool{}).Uses() != nil {
+		t.Error("a tool that uses nothing uses something")
+	}
 }
 
 func TestUnknownToolIsAnsweredWithTheKnownOnes(t *testing.T) {

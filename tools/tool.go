@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"strings"
@@ -31,6 +32,7 @@ type definition struct {
 	timeout       time.Duration
 	grace         time.Duration
 	maxResult     int
+	uses          map[string]int64
 	mistakes      []error
 	err           error
 }
@@ -168,6 +170,14 @@ func (t Tool) Timeout() time.Duration {
 		return 0
 	}
 	return t.def.timeout
+}
+
+// Uses is how much of each meter a call uses, as declared with [Uses]; nil for none. The map is the caller's.
+func (t Tool) Uses() map[string]int64 {
+	if t.def == nil {
+		return nil
+	}
+	return maps.Clone(t.def.uses)
 }
 
 // Err is every mistake in the definition, joined, or nil: a name that the market
