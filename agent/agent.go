@@ -37,6 +37,7 @@ type Agent struct {
 	router  router.Router
 	ledger  *budget.Ledger
 	caps    []budget.Cap
+	tolls   map[string]*toll // by tool
 	tracing *tracing.Tracing
 	params  *grid.Params
 	system  []byte // the encoded instructions; nil without
@@ -161,6 +162,7 @@ func (a *Agent) useTools() error {
 		a.agents[name] = sub
 		defs = append(defs, grid.ToolDef{Name: name, Description: sub.cfg.Description, Schema: json.RawMessage(taskSchema)})
 	}
+	a.fixTolls()
 	if len(defs) > 0 {
 		a.defs, err = grid.NewToolList(defs)
 		errs = append(errs, err)
@@ -240,7 +242,11 @@ func (a *Agent) useLedger(f *file, limits Limits) error {
 	if err != nil {
 		errs := []error{fmt.Errorf("agent: File: %w", err)}
 		for i, c := range a.cfg.Caps {
-			if err := c.Validate(); err != nil {
+			err := c.Validate()
+			if err == nil {
+				err = Countable(c)
+			}
+			if err != nil {
 				errs = append(errs, fmt.Errorf("agent: Caps[%d]: %w", i, err))
 			}
 		}
@@ -268,7 +274,7 @@ func (a *Agent) useLedger(f *file, limits Limits) error {
 	if store == nil {
 		store = budget.NewMemory()
 	}
-	l, err := budget.Open(context.Background(), budget.Config{Store: store, Caps: caps, RefusedFor: time.Second})
+	l, err := budget.Open(context.Background(), budget.Config{Store: store, Caps: caps, RefusedFor: time.Second, Check: Countable})
 	if err != nil {
 		return err
 	}

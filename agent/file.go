@@ -47,8 +47,12 @@ type fileCap struct {
 	Money    *string `yaml:"money"`
 	Tokens   *int64  `yaml:"tokens"`
 	Requests *int64  `yaml:"requests"`
-	Per      string  `yaml:"per"`
-	Soft     []int   `yaml:"soft"`
+
+	ToolCalls *fileCount           `yaml:"tool_calls"` // none counts without a limit
+	Custom    map[string]fileCount `yaml:"custom"`     // meters of tools.Uses
+
+	Per  string `yaml:"per"`
+	Soft []int  `yaml:"soft"`
 }
 
 type fileLimits struct {
@@ -271,7 +275,12 @@ func (f *file) caps() ([]budget.Cap, error) {
 				errs = append(errs, fmt.Errorf("%s.%s: %s is no limit: give more than zero, or remove the line", at, field, written))
 				return
 			}
-			out = append(out, budget.Cap{For: target, Meter: meter, Limit: limit, Per: window, Soft: fc.Soft})
+			c := budget.Cap{For: target, Meter: meter, Limit: limit, Per: window, Soft: fc.Soft}
+			if err := Countable(c); err != nil {
+				errs = append(errs, fmt.Errorf("%s.%s: %w", at, field, err))
+				return
+			}
+			out = append(out, c)
 		}
 		if fc.Money != nil {
 			nano, err := budget.ParseUSD(*fc.Money)
@@ -287,8 +296,25 @@ func (f *file) caps() ([]budget.Cap, error) {
 		if fc.Requests != nil {
 			add("requests", budget.MeterRequests, *fc.Requests, fmt.Sprint(*fc.Requests))
 		}
-		if fc.Money == nil && fc.Tokens == nil && fc.Requests == nil {
-			errs = append(errs, fmt.Errorf("%s: no limit: give money, tokens or requests", at))
+		count := func(field string, meter budget.Meter, n fileCount) {
+			limit := int64(n)
+			if n == None {
+				limit = budget.None
+			}
+			if err := meter.Validate(); err != nil {
+				errs = append(errs, fmt.Errorf("%s.%s: %w", at, field, err))
+				return
+			}
+			add(field, meter, limit, fmt.Sprint(limit))
+		}
+		if fc.ToolCalls != nil {
+			count("tool_calls", budget.MeterToolCalls, *fc.ToolCalls)
+		}
+		for _, name := range sortedKeys(fc.Custom) {
+			count("custom."+name, budget.Custom(name), fc.Custom[name])
+		}
+		if fc.Money == nil && fc.Tokens == nil && fc.Requests == nil && fc.ToolCalls == nil && len(fc.Custom) == 0 {
+			errs = append(errs, fmt.Errorf("%s: no limit: give money, tokens, requests, tool_calls or custom", at))
 		}
 	}
 	return out, errors.Join(errs...)

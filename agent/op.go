@@ -156,6 +156,7 @@ const (
 	RefusedTryLater    RefusalKind = "try_later"   // the instrument is being topped up
 	RefusedBroken      RefusalKind = "broken"      // most calls to the instrument fail
 	RefusedStore       RefusalKind = "store"       // the ledger's store cannot be reached
+	RefusedNoLabel     RefusalKind = "no_label"    // a cap on tool calls wants a label that the run lacks
 )
 
 // Refusal is a model op that ended without an answer and without holding money.
@@ -177,7 +178,8 @@ type Failure struct {
 // ToolOut is the outcome of a tool op.
 type ToolOut struct {
 	Message   *MessageRef `json:"message,omitempty"` // the result; nil when the call asks first
-	Status    string      `json:"status"`            // the status of tools.Result, or "denied"
+	Status    string      `json:"status"`            // the status of tools.Result, "denied" by a person, or "budget"
+	Refused   *Refusal    `json:"refused,omitempty"` // not run, and the run cannot go on as it is: frozen, store, no_label
 	Ask       bool        `json:"ask,omitempty"`     // not run: a person has to decide
 	Ends      bool        `json:"ends,omitempty"`    // the result ends the run
 	Abandoned bool        `json:"abandoned,omitempty"`
@@ -194,6 +196,7 @@ type VerifyOut struct {
 type RunOut struct {
 	Message *MessageRef   `json:"message,omitempty"`
 	Status  string        `json:"status"`
+	Refused *Refusal      `json:"refused,omitempty"` // not begun, as in ToolOut
 	Stop    Stop          `json:"stop"`
 	Totals  Totals        `json:"totals"`
 	Steps   []*StepRecord `json:"steps,omitempty"`

@@ -239,8 +239,11 @@ func emit[E Event](r *run, e E) {
 
 // warn says a thing once in a run.
 func (r *run) warn(step int, text string) {
-	if !r.warned[text] {
-		r.warned[text] = true
+	r.mu.Lock()
+	was := r.warned[text]
+	r.warned[text] = true
+	r.mu.Unlock()
+	if !was {
 		emit(r, Warning{Step: step, Text: text})
 	}
 }

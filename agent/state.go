@@ -170,6 +170,7 @@ type call struct {
 	Result   *MessageRef `json:"result,omitempty"`
 	Failed   bool        `json:"failed,omitempty"`
 	Ends     bool        `json:"ends,omitempty"`
+	Refused  *Refusal    `json:"refused,omitempty"`
 }
 
 type callState string
@@ -178,5 +179,6 @@ const (
 	callTodo  callState = ""
 	callOpen  callState = "open"
 	callAsked callState = "asked"
+	callHalt  callState = "halt" // refused in a way that halts the run
 	callDone  callState = "done"
 )

@@ -67,6 +67,9 @@ func (s State) toolsDone(done []answered) (State, []Op) {
 	if len(s.Pending) > 0 {
 		return s, s.Pending
 	}
+	if i := slices.IndexFunc(s.Calls, func(c call) bool { return c.State == callHalt }); i >= 0 {
+		return s.halted(*s.Calls[i].Refused)
+	}
 	var asks []Op
 	for i, c := range s.Calls {
 		if c.State == callAsked {
@@ -79,6 +82,19 @@ func (s State) toolsDone(done []answered) (State, []Op) {
 		return s.emit(asks...)
 	}
 	return s.nextWave()
+}
+
+// halted parks the run, or ends it, because the ledger refused calls of the wave.
+func (s State) halted(r Refusal) (State, []Op) {
+	why := PauseFrozen
+	switch r.Kind {
+	case RefusedStore:
+		why = PauseStore
+	case RefusedNoLabel:
+		return s.fail(Failure{Class: string(RefusedNoLabel), Message: r.Detail}).close()
+	}
+	s.Phase = phaseAsk
+	return s.emit(Op{Kind: OpAwait, Name: string(why), Key: s.aside(), Issue: 1, Await: &AwaitIn{Reason: why, Detail: r.Detail}})
 }
 
 // absorb keeps the results of tool and run ops.
@@ -101,16 +117,20 @@ func (s State) absorb(done []answered) State {
 		switch {
 		case a.out.Tool != nil && a.out.Tool.Ask:
 			c.State = callAsked
+		case a.out.Tool != nil && a.out.Tool.Refused != nil:
+			c.State, c.Refused = callHalt, a.out.Tool.Refused
+		case a.out.Run != nil && a.out.Run.Refused != nil:
+			c.State, c.Refused = callHalt, a.out.Run.Refused
 		case a.out.Tool != nil && a.out.Tool.Message != nil:
 			c.State, c.Result = callDone, a.out.Tool.Message
-			c.Failed = a.out.Tool.Status != "ok"
+			c.Failed = failed(a.out.Tool.Status)
 			c.Ends = a.out.Tool.Ends
 			if a.out.Tool.Abandoned {
 				s.Abandoned = append(slices.Clip(s.Abandoned), a.op.Name+" ("+a.op.Key+")")
 			}
 		case a.out.Run != nil && a.out.Run.Message != nil:
 			c.State, c.Result = callDone, a.out.Run.Message
-			c.Failed = a.out.Run.Status != "ok"
+			c.Failed = failed(a.out.Run.Status)
 			s.Totals = s.Totals.plus(a.out.Run.Totals)
 			s = s.record(a.out.Run.Steps...)
 		case a.out.Canceled:
@@ -123,6 +143,9 @@ func (s State) absorb(done []answered) State {
 	return s
 }
 
+// failed reports whether a call may have failed for want of a better model.
+func failed(status string) bool { return status != "ok" && status != statusBudget }
+
 func (s State) callIndex(op Op) int {
 	switch {
 	case op.Tool != nil:
@@ -133,12 +156,21 @@ func (s State) callIndex(op Op) int {
 	return -1
 }
 
-// decided takes what people decided about calls that asked. Calls go on when
-// all are decided, so that they run in call order.
+// decided takes what people decided about calls that asked, or that a halt is over.
+// Calls go on when all are decided, so that they run in call order.
 func (s State) decided(done []answered) (State, []Op) {
 	s.Calls = slices.Clone(s.Calls)
 	for _, a := range done {
-		if a.op.Await == nil || a.op.Await.Call == nil {
+		if a.op.Await == nil {
+			continue
+		}
+		if a.op.Await.Call == nil { // thawed
+			s.Waited = 0 // a resumed run has its wait budget again
+			for i := range s.Calls {
+				if c := &s.Calls[i]; c.State == callHalt {
+					c.State, c.Refused = callTodo, nil
+				}
+			}
 			continue
 		}
 		c := &s.Calls[a.op.Await.Call.Index]

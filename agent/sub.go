@@ -23,15 +23,23 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 	if problem != "" {
 		return r.subAnswer(ctx, call.ID, problem, &RunOut{Status: string(tools.StatusInvalidArguments)}), true
 	}
+	if child.state.Phase == phaseStart {
+		// It is counted when it begins: a call that waited for its agent's own calls
+		// while holding a place among them could wait for itself.
+		p, no := r.pay(ctx, op, call.Name, op.Run.Step)
+		if no != nil {
+			r.dropChild(op.Key)
+			return r.unpaidSub(ctx, call.ID, p, no), true
+		}
+		r.settle(ctx, p, true)
+	}
 	s, err := Drive(ctx, &inProcess{run: child}, child.state)
 	child.state = s
 	child.retire(ctx, err)
 	if errors.Is(err, ErrParked) {
 		return Outcome{}, false
 	}
-	r.mu.Lock()
-	delete(r.children, op.Key)
-	r.mu.Unlock()
+	r.dropChild(op.Key)
 	out := &RunOut{Status: string(tools.StatusOK), Stop: s.Stop, Totals: s.Totals, Steps: s.Steps}
 	text := "the agent stopped without an answer: " + s.Reason
 	if s.Answer != nil {
@@ -47,6 +55,24 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 	answer.Waited = s.Waited
 	answer.Canceled = ctx.Err() != nil
 	return answer, true
+}
+
+func (r *run) dropChild(key string) {
+	r.mu.Lock()
+	delete(r.children, key)
+	r.mu.Unlock()
+}
+
+func (r *run) unpaidSub(ctx context.Context, callID string, p paid, no *unpaid) Outcome {
+	out := Outcome{Canceled: no.cancel}
+	switch {
+	case no.refusal != nil:
+		out.Run = &RunOut{Status: statusBudget, Refused: no.refusal}
+	case !no.cancel:
+		out = r.subAnswer(ctx, callID, no.text, &RunOut{Status: statusBudget})
+	}
+	out.Waited = p.waited
+	return out
 }
 
 func (r *run) subAnswer(ctx context.Context, callID, text string, out *RunOut) Outcome {

@@ -40,6 +40,10 @@ func (r *run) tool(ctx context.Context, op Op) Outcome {
 			return Outcome{Tool: &ToolOut{Ask: true}}
 		}
 	}
+	p, no := r.pay(ctx, op, call.Name, in.Step)
+	if no != nil {
+		return r.unpaid(ctx, op, call, p, no)
+	}
 	emit(r, ToolStarted{Step: in.Step, Key: op.Key, ID: call.ID, Name: call.Name, Args: args, Parallel: in.Parallel})
 	s := &r.state
 	start := time.Now()
@@ -58,10 +62,25 @@ func (r *run) tool(ctx context.Context, op Op) Outcome {
 		defer cancel()
 	}
 	res := r.a.tools.Call(callCtx, call.Name, args)
+	r.settle(ctx, p, res.Done != nil)
 	span.End(tracing.ToolEnd{Status: string(res.Status), Abandoned: res.Abandoned, Result: func() string { return res.Content }})
 	out := r.answer(context.WithoutCancel(ctx), op, call, time.Since(start), res)
+	out.Waited = p.waited
 	out.Canceled = ctx.Err() != nil
 	out.OverTime = !out.Canceled && overTime(callCtx)
+	return out
+}
+
+// unpaid is the outcome of a call that was not reserved.
+func (r *run) unpaid(ctx context.Context, op Op, call grid.ToolCall, p paid, no *unpaid) Outcome {
+	out := Outcome{Canceled: no.cancel}
+	switch {
+	case no.refusal != nil:
+		out.Tool = &ToolOut{Status: statusBudget, Refused: no.refusal}
+	case !no.cancel:
+		out = r.answer(ctx, op, call, 0, tools.Result{Status: statusBudget, Content: no.text})
+	}
+	out.Waited = p.waited
 	return out
 }
 
