@@ -18,3 +18,6 @@ func Resolved(op *ReserveOp) {
 	op.memo = &memo{}
 	op.memo.of(op.Scopes, op.Links)
 }
+
+// HalfSlices has slices take up to half of a limit, so that small caps are sliced, too.
+func HalfSlices(s Store) { s.(*sliced).part = 2 }

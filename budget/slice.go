@@ -35,8 +35,10 @@ type Slices struct {
 // whose id begins with "slice/". Near the limit, where a slice would hold less than two calls, each call asks the store. A
 // freeze, a new limit and the turn of a window are noticed within Check while the store can be reached.
 //
-// What it costs: the counts of CapState show whole slices as held, thresholds fire when slices are settled, Charge is not
-// shown as unconfirmed, and reservations made here are known to this process only: after a crash [ErrUnknownReservation].
+// What it costs: the counts of CapState show whole slices as held, with what was settled or ran out in them, and Top shows
+// them as one call each; windows count a call by the admission of its slice. Thresholds fire when slices are settled, and
+// are announced to whoever is answered next, those of Close to nobody. Charge is not shown as unconfirmed, and reservations
+// made here are known to this process only: after a crash [ErrUnknownReservation].
 func Slice(store Store, s Slices) (Store, error) {
 	var errs fieldErrors
 	if s.Replicas == 0 {
@@ -58,20 +60,56 @@ func Slice(store Store, s Slices) (Store, error) {
 	if err := errs.join(); err != nil {
 		return nil, err
 	}
-	return &sliced{Store: store, cfg: s, replica: rand.Text(), lanes: map[string]*lane{}, rows: map[string]*sliceRow{}}, nil
+	return &sliced{Store: store, cfg: s, replica: rand.Text(), part: 50, lanes: map[string]*lane{}, rows: map[sliceKey]*sliceRow{}, direct: map[sliceKey]bool{}, news: map[string]*sliceNews{}}, nil
 }
 
 type sliced struct {
 	Store
 	cfg     Slices
 	replica string
+	part    int64 // a slice is at most this part of a limit
 
 	mu    sync.Mutex // of all below, and of slices and rows; never held while the store is asked
 	lanes map[string]*lane
-	rows  map[string]*sliceRow
+	rows  map[sliceKey]*sliceRow
 	ended []*sliceRow // oldest first
 	owed  []*slice    // ended, and still to be settled in the store
 	made  int
+	news  map[string]*sliceNews // by account
+
+	// What asked the store for itself asks it again if it is repeated, or it would be reserved twice.
+	direct map[sliceKey]bool
+	asked  []sliceKey // oldest first
+}
+
+type sliceKey struct{ account, id string }
+
+// sliceNews is what the store said when a slice was settled, for whoever is answered next.
+type sliceNews struct {
+	crossed []Crossing
+	expired []string
+}
+
+func (s *sliced) hear(account string, ans *Answer) {
+	if len(ans.Crossed)+len(ans.Expired) == 0 {
+		return
+	}
+	n := s.news[account]
+	if n == nil {
+		n = &sliceNews{}
+		s.news[account] = n
+	}
+	n.crossed = append(n.crossed, ans.Crossed...)
+	n.expired = append(n.expired, ans.Expired...)
+}
+
+// tell adds it to an answer. The caller holds the lock.
+func (s *sliced) tell(account string, ans *Answer) {
+	if n := s.news[account]; n != nil {
+		ans.Crossed = append(ans.Crossed, n.crossed...)
+		ans.Expired = append(ans.Expired, n.expired...)
+		delete(s.news, account)
+	}
 }
 
 // lane is one set of scopes. Its lock is held while a slice is checked or fetched, so that one caller does it for all.
@@ -130,13 +168,28 @@ func laneKey(account string, op *ReserveOp) string {
 
 // Reserve implements [Store].
 func (s *sliced) Reserve(ctx context.Context, account string, op *ReserveOp, ans *Answer) error {
+	err := s.reserve(ctx, account, op, ans)
+	if err == nil && ans.Stale == "" {
+		s.mu.Lock()
+		s.tell(account, ans)
+		s.mu.Unlock()
+	}
+	return err
+}
+
+func (s *sliced) reserve(ctx context.Context, account string, op *ReserveOp, ans *Answer) error {
 	if op.Idle || op.Swap != "" || op.DryRun || len(op.Amounts.Custom) > 0 {
 		return s.Store.Reserve(ctx, account, op, ans)
 	}
 	s.mu.Lock()
-	if row := s.rows[op.ID]; row != nil {
+	at := sliceKey{account, op.ID}
+	if row := s.rows[at]; row != nil {
 		defer s.mu.Unlock()
 		return row.again(op, ans)
+	}
+	if s.direct[at] {
+		s.mu.Unlock()
+		return s.Store.Reserve(ctx, account, op, ans)
 	}
 	key := laneKey(account, op)
 	l := s.lanes[key]
@@ -159,7 +212,7 @@ func (s *sliced) Reserve(ctx context.Context, account string, op *ReserveOp, ans
 	}
 	size, ok := s.size(l.left, op.Amounts)
 	if !ok || l.gone {
-		return s.direct(ctx, account, l, op, ans)
+		return s.forward(ctx, account, l, op, ans)
 	}
 	s.mu.Lock()
 	s.made++
@@ -172,7 +225,7 @@ func (s *sliced) Reserve(ctx context.Context, account string, op *ReserveOp, ans
 		return err
 	}
 	if len(ans.Violations) > 0 {
-		return s.direct(ctx, account, l, op, ans)
+		return s.forward(ctx, account, l, op, ans)
 	}
 	sl.left = copied(ans.Left)
 	crossed, expired := copied(ans.Crossed), copied(ans.Expired)
@@ -182,8 +235,16 @@ func (s *sliced) Reserve(ctx context.Context, account string, op *ReserveOp, ans
 	return nil
 }
 
-// direct asks the store for this call alone.
-func (s *sliced) direct(ctx context.Context, account string, l *lane, op *ReserveOp, ans *Answer) error {
+// forward asks the store for this call alone.
+func (s *sliced) forward(ctx context.Context, account string, l *lane, op *ReserveOp, ans *Answer) error {
+	s.mu.Lock()
+	at := sliceKey{account, op.ID}
+	s.direct[at] = true
+	if s.asked = append(s.asked, at); len(s.asked) > mostSliceRows {
+		delete(s.direct, s.asked[0])
+		s.asked = s.asked[1:]
+	}
+	s.mu.Unlock()
 	err := s.Store.Reserve(ctx, account, op, ans)
 	if err == nil && len(ans.Left) > 0 {
 		l.left = copied(ans.Left)
@@ -232,7 +293,7 @@ func (s *sliced) size(left []CapState, a Amounts) (Amounts, bool) {
 		if c.Limit == None || asked == 0 {
 			continue
 		}
-		n := min(c.Left/int64(2*s.cfg.Replicas), c.Limit/50) / asked
+		n := min(c.Left/int64(2*s.cfg.Replicas), c.Limit/s.part) / asked
 		if calls == 0 || n < calls {
 			calls = max(n, 1)
 		}
@@ -255,7 +316,7 @@ func (s *sliced) take(sl *slice, op *ReserveOp, ans *Answer) bool {
 	row := &sliceRow{id: op.ID, scopes: slices.Clone(op.Scopes), of: sl, bound: op.Amounts, state: StateOpen, at: now, until: now.Add(op.Lease)}
 	sl.open = sl.open.Add(op.Amounts)
 	sl.calls++
-	s.rows[op.ID] = row
+	s.rows[sliceKey{sl.account, op.ID}] = row
 	row.answer(ans)
 	return true
 }
@@ -325,6 +386,9 @@ func (s *sliced) pay(ctx context.Context) {
 			return
 		}
 		sl.settled = true
+		if err == nil {
+			s.hear(sl.account, &ans)
+		}
 		s.mu.Unlock()
 	}
 }
@@ -354,7 +418,7 @@ func (s *sliced) end(r *sliceRow, state State, actual Amounts) {
 		s.owed = append(s.owed, sl)
 	}
 	if s.ended = append(s.ended, r); len(s.ended) > mostSliceRows {
-		delete(s.rows, s.ended[0].id)
+		delete(s.rows, sliceKey{s.ended[0].of.account, s.ended[0].id})
 		s.ended = s.ended[1:]
 	}
 }

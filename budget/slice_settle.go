@@ -9,10 +9,10 @@ import (
 )
 
 // local finds a reservation that was made from a slice.
-func (s *sliced) local(id string) *sliceRow {
+func (s *sliced) local(account, id string) *sliceRow {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rows[id]
+	return s.rows[sliceKey{account, id}]
 }
 
 // finish ends an open row, or moves one that was charged.
@@ -45,13 +45,14 @@ func (s *sliced) finish(ctx context.Context, r *sliceRow, op string, state State
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.answer(ans)
+	s.tell(r.of.account, ans)
 	ans.Late = late
 	return nil
 }
 
 // Settle implements [Store].
 func (s *sliced) Settle(ctx context.Context, account, id string, actual Amounts, ans *Answer) error {
-	if r := s.local(id); r != nil {
+	if r := s.local(account, id); r != nil {
 		return s.finish(ctx, r, "settle", StateSettled, actual, ans)
 	}
 	return s.Store.Settle(ctx, account, id, actual, ans)
@@ -59,7 +60,7 @@ func (s *sliced) Settle(ctx context.Context, account, id string, actual Amounts,
 
 // Charge implements [Store].
 func (s *sliced) Charge(ctx context.Context, account, id string, ans *Answer) error {
-	if r := s.local(id); r != nil {
+	if r := s.local(account, id); r != nil {
 		return s.finish(ctx, r, "charge", StateCharged, r.bound, ans)
 	}
 	return s.Store.Charge(ctx, account, id, ans)
@@ -67,7 +68,7 @@ func (s *sliced) Charge(ctx context.Context, account, id string, ans *Answer) er
 
 // Void implements [Store].
 func (s *sliced) Void(ctx context.Context, account, id string, proof Proof, ans *Answer) error {
-	if r := s.local(id); r != nil {
+	if r := s.local(account, id); r != nil {
 		return s.finish(ctx, r, "void", StateVoided, Amounts{}, ans)
 	}
 	return s.Store.Void(ctx, account, id, proof, ans)
@@ -75,7 +76,7 @@ func (s *sliced) Void(ctx context.Context, account, id string, proof Proof, ans 
 
 // Release implements [Store].
 func (s *sliced) Release(ctx context.Context, account, id string, ans *Answer) error {
-	if r := s.local(id); r != nil {
+	if r := s.local(account, id); r != nil {
 		return &StateError{Op: "release", ID: id, State: r.state, Cause: ErrNotIdle}
 	}
 	return s.Store.Release(ctx, account, id, ans)
@@ -83,7 +84,7 @@ func (s *sliced) Release(ctx context.Context, account, id string, ans *Answer) e
 
 // Renew implements [Store]. The slice's own lease is renewed by those who take from it.
 func (s *sliced) Renew(ctx context.Context, account, id string, lease time.Duration, ans *Answer) error {
-	r := s.local(id)
+	r := s.local(account, id)
 	if r == nil {
 		return s.Store.Renew(ctx, account, id, lease, ans)
 	}
@@ -99,7 +100,7 @@ func (s *sliced) Renew(ctx context.Context, account, id string, lease time.Durat
 
 // TrueUp implements [Store].
 func (s *sliced) TrueUp(ctx context.Context, account, id string, actual Amounts, source string, ans *Answer) error {
-	r := s.local(id)
+	r := s.local(account, id)
 	if r == nil {
 		return s.Store.TrueUp(ctx, account, id, actual, source, ans)
 	}
