@@ -1,6 +1,9 @@
 package agent
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+)
 
 // queue carries events from the run to its one reader. It needs no bound of its
 // own: deltas of one step merge, and everything else is bounded by the limits of
@@ -8,7 +11,7 @@ import "sync"
 type queue struct {
 	mu     sync.Mutex
 	events []Event
-	step   int           // of text
+	step   int           // of the text that came last
 	text   []byte        // the delta that stands behind events
 	read   []Event       // the batch that the reader had last
 	ready  chan struct{} // holds one token while events or the end are there
@@ -16,7 +19,7 @@ type queue struct {
 	left   bool // the reader is gone
 }
 
-func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
+func newQueue() *queue { return &queue{step: -1, ready: make(chan struct{}, 1)} }
 
 func (q *queue) push(e Event) {
 	q.mu.Lock()
@@ -29,18 +32,28 @@ func (q *queue) push(e Event) {
 	q.wake()
 }
 
-// say pushes a TextDelta.
+// say pushes a TextDelta. The first of a step goes to a reader that waits before the
+// run goes on: else the reader had its turn when the run has nothing to do, and a stream
+// may come without a pause.
 func (q *queue) say(step int, text string) {
+	if q.add(step, text) {
+		runtime.Gosched()
+	}
+}
+
+// add takes text over and tells whether it is the first of its step.
+func (q *queue) add(step int, text string) (first bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.left || q.ended {
-		return
+		return false
 	}
-	if q.step != step {
+	if first = q.step != step; first {
 		q.settle()
 	}
 	q.step, q.text = step, append(q.text, text...)
 	q.wake()
+	return first
 }
 
 // settle makes one event of the deltas that came last.

@@ -36,3 +36,22 @@ func TestDeltasMergeUntilTheReaderAsks(t *testing.T) {
 		t.Fatalf("after the end there was %#v", got)
 	}
 }
+
+func TestTheFirstTextOfEachStepGoesFirst(t *testing.T) {
+	q := newQueue()
+	for _, s := range []struct {
+		step  int
+		first bool
+	}{{0, true}, {0, false}, {1, true}, {1, false}, {3, true}} {
+		if q.add(s.step, "a") != s.first {
+			t.Errorf("step %d: first is %v", s.step, !s.first)
+		}
+		if s.step == 1 {
+			q.next()
+		}
+	}
+	q.leave()
+	if q.add(4, "a") {
+		t.Error("it goes to a reader that left")
+	}
+}
