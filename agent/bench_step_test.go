@@ -282,6 +282,8 @@ func (r *stepRow) report(b *testing.B) {
 	b.ReportMetric(r.hand(stepSum.allocs), "floor-allocs/step")
 	if r.stream {
 		b.ReportMetric(r.ratio(stepSum.firstText), "first-text-ratio")
+		b.ReportMetric(r.our(stepSum.firstText), "first-text-us")
+		b.ReportMetric(r.hand(stepSum.firstText), "floor-first-text-us")
 	}
 }
 

@@ -41,6 +41,8 @@ type RunEnd struct {
 }
 
 // Run opens the span of a run. The context it returns is the parent of everything the run does, also in other goroutines.
+// If its span comes to nothing, since no provider is installed, there are no spans in the run: one that is installed
+// meanwhile sees the next run.
 func (t *Tracing) Run(ctx context.Context, s RunStart) (context.Context, *RunSpan) {
 	if t == nil {
 		return ctx, nil
@@ -58,8 +60,13 @@ func (t *Tracing) Run(ctx context.Context, s RunStart) (context.Context, *RunSpa
 		attrs = addString(attrs, keyConversation, s.Conversation)
 		attrs = addString(attrs, keyRun, s.RunID)
 		otel.SetAttributes(attrs...)
-	} else if !t.metrics.runs(ctx) {
-		return ctx, nil
+	} else {
+		if !otel.SpanContext().IsValid() {
+			ctx = context.WithValue(ctx, untraced{}, t)
+		}
+		if !t.metrics.runs(ctx) {
+			return ctx, nil
+		}
 	}
 	return ctx, &RunSpan{span: span{tracing: t, ctx: ctx, otel: otel, begun: begun}, agent: s.Agent}
 }

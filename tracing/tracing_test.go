@@ -84,7 +84,7 @@ func TestTheZeroConfigAndSilentProvidersAreUsable(t *testing.T) {
 	everything(New(Config{NoHTTPSpans: true, SpanEvents: true, RunUsage: true, Content: ContentSpanAndEvent}))
 }
 
-func TestSilentSpansCostAtMostTwoAllocations(t *testing.T) {
+func TestSilentSpansCostAtMostThreeAllocations(t *testing.T) {
 	tr, at := silent(), time.Now()
 	ctx := context.Background()
 	content := func() string { t.Error("content was asked for"); return "" }
@@ -94,6 +94,18 @@ func TestSilentSpansCostAtMostTwoAllocations(t *testing.T) {
 	}{
 		{"run", func() {
 			_, s := tr.Run(ctx, RunStart{Agent: "desk", Start: at})
+			s.End(RunEnd{End: at})
+		}},
+		{"all of a run", func() {
+			ctx, s := tr.Run(ctx, RunStart{Agent: "desk", Start: at})
+			for range 100 {
+				ctx, s := tr.Chat(ctx, ChatStart{Instrument: "agent-prime", Start: at})
+				_, a := tr.Attempt(ctx, AttemptStart{URL: "https://api.example/v1/chat/completions", Start: at})
+				a.End(AttemptEnd{End: at})
+				s.End(ChatEnd{End: at})
+				_, l := tr.Tool(ctx, ToolStart{Name: "lookup_order", Start: at})
+				l.End(ToolEnd{End: at})
+			}
 			s.End(RunEnd{End: at})
 		}},
 		{"chat", func() {
@@ -115,10 +127,53 @@ func TestSilentSpansCostAtMostTwoAllocations(t *testing.T) {
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if got := testing.AllocsPerRun(200, row.call); got > 2 {
-				t.Errorf("%v allocations, want at most 2", got)
+			if got := testing.AllocsPerRun(200, row.call); got > 3 {
+				t.Errorf("%v allocations, want at most 3", got)
 			}
 		})
+	}
+}
+
+// counting counts the spans that are asked for and records none.
+type counting struct {
+	tracenoop.TracerProvider
+	started int
+}
+
+type countingTracer struct {
+	tracenoop.Tracer
+	by *counting
+}
+
+func (c *counting) Tracer(string, ...trace.TracerOption) trace.Tracer {
+	return countingTracer{by: c}
+}
+
+func (c countingTracer) Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	c.by.started++
+	return c.Tracer.Start(ctx, name, options...)
+}
+
+func TestARunWithoutATraceAsksForNoMoreSpans(t *testing.T) {
+	c, other := &counting{}, &counting{}
+	tr := New(Config{TracerProvider: c})
+	ask := func(tr *Tracing, ctx context.Context) {
+		ctx, _ = tr.Chat(ctx, ChatStart{Instrument: "agent-prime"})
+		tr.Attempt(ctx, AttemptStart{URL: "https://api.example/v1/chat/completions"})
+		tr.Tool(ctx, ToolStart{Name: "lookup_order"})
+	}
+	ctx, _ := tr.Run(context.Background(), RunStart{Agent: "desk"})
+	ask(tr, ctx)
+	if c.started != 1 {
+		t.Errorf("%d spans were asked for, want that of the run alone", c.started)
+	}
+	ask(New(Config{TracerProvider: other}), ctx)
+	if other.started != 3 {
+		t.Errorf("another provider was asked for %d spans, want 3", other.started)
+	}
+	ask(tr, trace.ContextWithSpanContext(ctx, ParseTraceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")))
+	if c.started != 4 {
+		t.Errorf("within a trace that came later %d spans were asked for, want 3", c.started-1)
 	}
 }
 
