@@ -135,6 +135,13 @@ func (a *Agent) Audit(ctx context.Context, q AuditQuery) (*AuditReport, error) {
 	return rep, nil
 }
 
+// auditMistake is a query that makes no sense. It is [budget.ErrInvalid], as other mistakes
+// of whoever asks are.
+type auditMistake string
+
+func (e auditMistake) Error() string        { return string(e) }
+func (e auditMistake) Is(target error) bool { return target == budget.ErrInvalid }
+
 func (q AuditQuery) filled(now time.Time) (AuditQuery, error) {
 	switch q.Lag {
 	case 0:
@@ -151,12 +158,12 @@ func (q AuditQuery) filled(now time.Time) (AuditQuery, error) {
 	q.From, q.To = q.From.UTC(), q.To.UTC()
 	var errs []error
 	if d := q.To.Sub(q.From); d <= 0 {
-		errs = append(errs, errors.New("agent: AuditQuery: To is not after From: give the time to look at, or leave both out"))
+		errs = append(errs, auditMistake("agent: AuditQuery: To is not after From: give the time to look at, or leave both out"))
 	} else if d > maxAudit {
-		errs = append(errs, fmt.Errorf("agent: AuditQuery: %v is more than 31 days: audit a part", d))
+		errs = append(errs, auditMistake(fmt.Sprintf("agent: AuditQuery: %v is more than 31 days: audit a part", d)))
 	}
 	if slices.Contains(q.Keys, "") {
-		errs = append(errs, errors.New("agent: AuditQuery.Keys has an empty id: give ids such as a receipt's APIKeyID"))
+		errs = append(errs, auditMistake("agent: AuditQuery.Keys has an empty id: give ids such as a receipt's APIKeyID"))
 	}
 	return q, errors.Join(errs...)
 }

@@ -40,7 +40,7 @@ var eachTenant = budget.Cap{For: budget.Each("tenant"), Meter: budget.MeterMoney
 
 func ann(r *http.Request) (string, error) {
 	if r.Header.Get("Authorization") != "Bearer let-me-in" {
-		return "", errors.New("a reason that is nobody's business")
+		return "mallory", errors.New("a reason that is nobody's business")
 	}
 	return "ann", nil
 }
@@ -111,6 +111,8 @@ func (o *office) ask(method, path, body string, change ...func(*http.Request)) (
 	b, _ := io.ReadAll(w.Body)
 	if h := w.Header(); h.Get("Access-Control-Allow-Origin") != "" {
 		return 0, "it allows other origins"
+	} else if w.Code != http.StatusNotFound && w.Code != http.StatusMethodNotAllowed && h.Get("Content-Type") != "application/json" {
+		return 0, "it answers " + h.Get("Content-Type")
 	}
 	return w.Code, string(b)
 }
@@ -271,13 +273,128 @@ func TestAnOperatorCancelsARun(t *testing.T) {
 	}
 }
 
+func TestARunThatAnotherCalledIsCancelledWithItsCaller(t *testing.T) {
+	o := newOffice(t, ann)
+	o.market.Model(func(turn gridtest.Turn) gridtest.Reply {
+		switch {
+		case turn.N > 0:
+			return gridtest.Reply{Text: "done"}
+		case turn.Tools[0] == "desk":
+			return gridtest.Reply{Calls: []gridtest.ToolCall{gridtest.Call("desk", `{"task":"dig"}`)}}
+		}
+		return gridtest.Reply{Calls: []gridtest.ToolCall{gridtest.Call("dig", `{"where":"here"}`)}}
+	})
+	client, err := grid.New(grid.Config{APIKey: o.market.Key(), HTTPClient: &http.Client{Transport: o.market.Transport()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	boss, err := agent.New(agent.Config{Name: "boss", Market: client, Ledger: o.ledger, Agents: []*agent.Agent{o.Agent}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = boss.Shutdown(context.Background()) })
+	if o.handle, err = ops.Handler(ops.Config{Agents: []*agent.Agent{boss, o.Agent}, Authorise: ann}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := agent.Run[string](context.Background(), boss, "go", agent.RunID("top"), agent.Tenant("acme"))
+		ended <- err
+	}()
+	<-o.inside
+	var live struct{ Runs []ops.Run }
+	o.get(t, "/live", &live)
+	if len(live.Runs) != 2 || live.Runs[1].Parent != "top" {
+		t.Fatalf("live: %+v", live.Runs)
+	}
+	if code, body := o.ask(http.MethodPost, "/runs/"+live.Runs[1].ID+"/cancel", `{}`); code != http.StatusConflict || !strings.Contains(body, `"has_parent"`) || !strings.Contains(body, "run top") {
+		t.Errorf("%d %s", code, body)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the caller ended with %v", err)
+	default:
+	}
+	o.post(t, "/runs/top/cancel", `{}`)
+	var c *ops.CanceledError
+	if err := <-ended; !errors.As(err, &c) {
+		t.Errorf("the caller ended with %v", err)
+	}
+}
+
+// An audit compares the keys that it is given, and counts the requests of others.
+func TestAnAuditComparesTheKeysThatAreNamed(t *testing.T) {
+	o := newOffice(t, nil)
+	ended := o.begin(t, "r1")
+	close(o.letGo)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	type audit struct {
+		OK    bool
+		Audit agent.AuditReport
+	}
+	of := func(query string) (a audit, requests int64) {
+		o.get(t, "/audit"+query, &a)
+		for _, h := range a.Audit.Hours {
+			requests += h.Market.Requests
+		}
+		return a, requests
+	}
+	own, n := of("")
+	if len(own.Audit.Keys) != 1 || own.Audit.Others != 0 || n != 2 {
+		t.Fatalf("%+v", own)
+	}
+	if same, n := of("?key=" + own.Audit.Keys[0]); n != 2 || same.Audit.Others != 0 {
+		t.Errorf("named, the key of its own gives %+v", same.Audit)
+	}
+	other, n := of("?key=somebody-elses")
+	if len(other.Audit.Keys) != 1 || other.Audit.Keys[0] != "somebody-elses" || other.Audit.Others != 2 || n != 0 {
+		t.Errorf("%+v", other.Audit)
+	}
+	if both, n := of("?key=somebody-elses&key=" + own.Audit.Keys[0]); len(both.Audit.Keys) != 2 || both.Audit.Others != 0 || n != 2 {
+		t.Errorf("%+v", both.Audit)
+	}
+}
+
+func TestTopOfToolsCountsTheirCalls(t *testing.T) {
+	o := newOffice(t, ann)
+	o.post(t, "/caps", `{"for":"each tool","meter":"tool_calls","per":"day UTC","limit":"none"}`)
+	ended := o.begin(t, "r1")
+	close(o.letGo)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	var top struct {
+		Meter string
+		Rows  []ops.Top
+	}
+	o.get(t, "/top?by=tool", &top)
+	if top.Meter != "tool_calls" || len(top.Rows) != 1 || top.Rows[0].Scope != "tool dig" || top.Rows[0].Settled != 1 {
+		t.Errorf("%+v", top)
+	}
+	// A tool is frozen by its name like any scope.
+	if body := o.post(t, "/freeze", `{"scope":"tool dig"}`); !strings.Contains(body, `"tool dig"`) {
+		t.Error(body)
+	}
+}
+
 func TestWhoIsNotAuthorisedSeesNothing(t *testing.T) {
 	o := newOffice(t, ann)
 	stranger := func(r *http.Request) { r.Header.Del("Authorization") }
-	for _, try := range [][2]string{{"GET", "/live"}, {"GET", "/top"}, {"POST", "/freeze"}, {"POST", "/caps"}} {
-		code, body := o.ask(try[0], try[1], `{"scope":"account"}`, stranger)
-		if code != http.StatusForbidden || strings.Contains(body, "nobody's business") {
-			t.Errorf("%v: %d %s", try, code, body)
+	guess := func(r *http.Request) { r.Header.Set("Authorization", "Bearer let-me-out") }
+	nobody := newOffice(t, func(*http.Request) (string, error) { return "", nil })
+	for _, try := range [][2]string{{"GET", "/live"}, {"GET", "/top"}, {"GET", "/caps"}, {"GET", "/standing"}, {"GET", "/freezes"}, {"GET", "/changes"},
+		{"GET", "/runs/r1"}, {"GET", "/audit"}, {"GET", "/explain"}, {"POST", "/freeze"}, {"POST", "/unfreeze"}, {"POST", "/caps"}, {"POST", "/runs/r1/cancel"}} {
+		for who, ask := range map[string]func() (int, string){
+			"without a token":        func() (int, string) { return o.ask(try[0], try[1], `{"scope":"account"}`, stranger) },
+			"with a wrong one":       func() (int, string) { return o.ask(try[0], try[1], `{"scope":"account"}`, guess) },
+			"who is known to nobody": func() (int, string) { return nobody.ask(try[0], try[1], `{"scope":"account"}`) },
+		} {
+			if code, body := ask(); code != http.StatusForbidden || body != `{"error":{"code":"forbidden","message":"not authorised"}}`+"\n" {
+				t.Errorf("%s: %v: %d %s", who, try, code, body)
+			}
 		}
 	}
 	code, body := o.ask(http.MethodPost, "/freeze", `{"scope":"account"}`, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") })
@@ -318,6 +435,11 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		{"a window in words", "GET", "/top?for=long", "", nil, 400, "duration"},
 		{"no limit at all", "GET", "/top?limit=0", "", nil, 400, "limit"},
 		{"a time in words", "GET", "/audit?from=monday", "", nil, 400, "from"},
+		{"an audit backwards", "GET", "/audit?from=2026-02-01T00:00:00Z&to=2026-01-01T00:00:00Z", "", nil, 400, "To is not after From"},
+		{"an audit of too long", "GET", "/audit?from=2001-01-01T00:00:00Z", "", nil, 400, "31 days"},
+		{"an audit of no key", "GET", "/audit?key=", "", nil, 400, "empty id"},
+		{"an audit until no time", "GET", "/audit?to=noon", "", nil, 400, "to="},
+		{"an unknown parameter of audit", "GET", "/audit?keys=a", "", nil, 400, "keys"},
 		{"no such route", "GET", "/secrets", "", nil, 404, ""},
 		{"the wrong method", "DELETE", "/caps", "", nil, 405, ""},
 	} {

@@ -138,6 +138,12 @@ func (s *server) top(r *http.Request) (any, error) {
 	if q.By == "" {
 		q.By = budget.ScopeTenant
 	}
+	if q.Meter == "" {
+		q.Meter = budget.MeterMoney
+		if q.By == budget.ScopeTool {
+			q.Meter = budget.MeterToolCalls
+		}
+	}
 	var err error
 	if t := v.Get("for"); t != "" {
 		if q.For, err = time.ParseDuration(t); err != nil || q.For <= 0 {
@@ -162,7 +168,7 @@ func (s *server) top(r *http.Request) (any, error) {
 		}
 		out = append(out, row)
 	}
-	return map[string]any{"rows": out}, nil
+	return map[string]any{"meter": q.Meter, "rows": out}, nil
 }
 
 func (s *server) caps(r *http.Request) (any, error) {

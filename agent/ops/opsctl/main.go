@@ -110,7 +110,7 @@ func question(words []string, last time.Duration) (*query, error) {
 		if last > 0 {
 			v.Set("for", last.String())
 		}
-		return get("top?"+v.Encode(), showTop), count(0, 1, "top [run|tenant|instrument|...]")
+		return get("top?"+v.Encode(), showTop), count(0, 1, "top [run|tenant|instrument|tool|...]")
 	case "caps":
 		return get("caps", showCaps), count(0, 0, "caps")
 	case "freezes", "changes", "explain", "audit":

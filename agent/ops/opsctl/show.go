@@ -59,14 +59,17 @@ func showLive(out io.Writer, body []byte) error {
 }
 
 func showTop(out io.Writer, body []byte) error {
-	var v struct{ Rows []ops.Top }
+	var v struct {
+		Meter string
+		Rows  []ops.Top
+	}
 	return table(out, body, &v, "SCOPE\tSETTLED\tHELD\tA MINUTE\tLASTS\tCAP", func(row func(...string)) {
 		for _, t := range v.Rows {
 			lasts := "-"
 			if t.RunwaySeconds != nil {
 				lasts = time.Duration(*t.RunwaySeconds * float64(time.Second)).Round(time.Second).String()
 			}
-			row(t.Scope, budget.FormatUSD(t.Settled), budget.FormatUSD(t.Held), budget.FormatUSD(t.PerMinute), lasts, t.Cap)
+			row(t.Scope, amount(v.Meter, &t.Settled), amount(v.Meter, &t.Held), amount(v.Meter, &t.PerMinute), lasts, t.Cap)
 		}
 	})
 }
