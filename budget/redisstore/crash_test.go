@@ -44,6 +44,9 @@ func work(what string) int {
 	if words[0] == "pairs" {
 		return workPairs(words[1:])
 	}
+	if words[0] == "frozen" {
+		return workFrozen(words[1:])
+	}
 	if words[0] == "agent" {
 		return workAgent(words[1:])
 	}
