@@ -73,7 +73,9 @@ func run(ctx context.Context, out io.Writer) error {
 			}
 		})
 	}
-	time.Sleep(500 * time.Millisecond)
+	if err := bothSpend(ctx, desk); err != nil {
+		return err
+	}
 	o.get("/live")
 	o.get("/top?by=tenant")
 	o.post("/freeze", ops.FreezeRequest{Scope: "tenant acme", Reason: "it searches for ever"})
@@ -92,6 +94,28 @@ func run(ctx context.Context, out io.Writer) error {
 	o.get("/changes")
 	o.get("/audit")
 	return o.err
+}
+
+// bothSpend waits until two runs have come a few steps far.
+func bothSpend(ctx context.Context, desk *agent.Agent) error {
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		far := 0
+		for _, r := range desk.Live() {
+			if r.Step >= 3 && r.SpentNanoUSD > 0 {
+				far++
+			}
+		}
+		if far == 2 {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func searchesForEver(t gridtest.Turn) gridtest.Reply {
