@@ -102,8 +102,10 @@ func TestARefusalIsForgottenWhenItMayBeAGrant(t *testing.T) {
 				}
 				s, l := elsewhere(t, eachTenant)
 				chargeFor(t, l, "r", "acme", 90)
-				if !spentNow(t, l, "acme", 20) || !spentNow(t, l, "acme", 20) {
-					t.Fatal("it is not spent")
+				for range 2 { // the store says so, then the memory
+					if !spentNow(t, l, "acme", 20) {
+						t.Fatal("it is not spent")
+					}
 				}
 				asked := s.reserves.Load()
 				if spentNow(t, l, "acme", 10) || spentNow(t, l, "zeta", 20) {
