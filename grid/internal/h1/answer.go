@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptrace"
@@ -18,7 +19,20 @@ const (
 var (
 	errSwitched = errors.New("h1: the server switched to a protocol that was not asked for")
 	errNotKept  = errors.New("h1: the connection is not kept")
+	errNotHTTP  = errors.New("h1: what the server sent is not HTTP")
 )
+
+// parting returns the error of a head that could not be read. net/http's repeat what
+// was sent, as long as it is, and that might be the request.
+func (c *conn) parting(err error) error {
+	switch {
+	case c.left <= 0:
+		return errLongHead
+	case err == io.ErrUnexpectedEOF || c.failed != nil && errors.Is(err, c.failed):
+		return err
+	}
+	return errNotHTTP
+}
 
 // readHead reads the head of the answer, behind the interim ones.
 func (c *conn) readHead(req *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
@@ -40,10 +54,7 @@ func (c *conn) readHead(req *http.Request, trace *httptrace.ClientTrace) (*http.
 	for {
 		res, err := http.ReadResponse(c.reader, req)
 		if err != nil {
-			if c.left <= 0 {
-				err = errLongHead
-			}
-			return nil, err
+			return nil, c.parting(err)
 		}
 		switch {
 		case res.StatusCode == http.StatusSwitchingProtocols:

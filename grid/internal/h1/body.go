@@ -47,7 +47,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	switch {
 	case err == io.EOF:
 		b.err = err
-		b.end(true)
+		b.end(!b.closed) // else its connection was cut
 	case err == nil && !b.closed:
 		return n, nil
 	default:
@@ -97,7 +97,7 @@ func (b *answerBody) drain() bool {
 func (b *answerBody) end(whole bool) {
 	c, t := b.conn, b.conn.from
 	// Where the context has ended, something may still reach for the connection.
-	live := b.stop() && b.keep && whole && !c.failed && c.reader.Buffered() == 0
+	live := b.stop() && b.keep && whole && c.failed == nil && c.reader.Buffered() == 0
 	if s := c.sender; s != nil {
 		if live = live && s.finished(); !live {
 			c.close()

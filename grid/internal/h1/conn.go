@@ -23,7 +23,7 @@ type conn struct {
 
 	reader *bufio.Reader // while there is a request
 	left   int64         // of what may be read
-	failed bool          // a read ended in an error: there is no further request
+	failed error         // of a read: there is no further request
 	sender *sender       // of a long request
 	broken *UnsentError  // why the request was not written whole
 	one    [1]byte
@@ -54,13 +54,13 @@ var errLongHead = errors.New("h1: the answer's head is too long")
 // Read reads for the reader, within what the head of an answer may have.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.left <= 0 {
-		c.failed = true
+		c.failed = errLongHead
 		return 0, errLongHead
 	}
 	n, err := c.stream.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
 	if err != nil {
-		c.failed = true
+		c.failed = err
 	}
 	return n, err
 }
