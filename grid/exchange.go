@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/gridloop/gridloop/grid/internal/h1"
 )
@@ -94,7 +96,7 @@ func (x *exchange) hop(ctx context.Context, at *url.URL, header http.Header) (*h
 // follow returns where a redirect leads, if it may be followed.
 func (x *exchange) follow(res *http.Response, from *url.URL) (*url.URL, error) {
 	if res.StatusCode != http.StatusTemporaryRedirect && res.StatusCode != http.StatusPermanentRedirect {
-		return nil, &redirectError{"status " + res.Status + " would turn the request into another: the market answers 307"}
+		return nil, &redirectError{"status " + strconv.Itoa(res.StatusCode) + " would turn the request into another: the market answers 307"}
 	}
 	if x.hops > x.client.maxHops {
 		return nil, &redirectError{"there were more redirects than MaxHops"}
@@ -105,14 +107,16 @@ func (x *exchange) follow(res *http.Response, from *url.URL) (*url.URL, error) {
 	}
 	next := from.ResolveReference(to)
 	next.Fragment, next.User = "", nil
-	if next.Host == "" || next.Scheme != "https" && (next.Scheme != "http" || !loopback(next.Hostname())) {
+	// What was asked under TLS stays there, and no market far away sends it to a service
+	// on this machine.
+	if next.Host == "" || next.Scheme != "https" && (next.Scheme != "http" || from.Scheme != "http" || !loopback(next.Hostname())) {
 		return nil, &redirectError{"the redirect leads to a host without https"}
 	}
 	if next.Host == x.first.Host && next.Path == x.first.Path {
 		return nil, &redirectError{"the redirect leads back to where it came from"}
 	}
 	if !x.own(next) && len(x.client.hosts) > 0 && !x.client.listed(next) {
-		return nil, &redirectError{"host " + next.Host + " is not in RedirectHosts"}
+		return nil, &redirectError{"host " + printable(next.Host) + " is not in RedirectHosts"}
 	}
 	return next, nil
 }
@@ -137,8 +141,14 @@ func (x *exchange) headerFor(u *url.URL) http.Header {
 	return out
 }
 
-// discard reads the rest of a short body, so that its connection can be used again.
+// discard reads the rest of a short body, so that its connection can be used again. A
+// body that does not come is not waited for.
 func discard(res *http.Response) {
+	if res.Body == http.NoBody {
+		return
+	}
+	stop := time.AfterFunc(settleTime, func() { _ = res.Body.Close() })
+	defer stop.Stop()
 	_, _ = io.CopyN(io.Discard, res.Body, 4<<10)
 	_ = res.Body.Close()
 }

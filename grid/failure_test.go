@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -228,12 +229,16 @@ func TestWhoSeesTheKeyAfterARedirect(t *testing.T) {
 		{"a sibling", "https://r.market.test/r", nil, false},
 		{"a listed host", "https://supplier.test/r?token=x", []string{"Supplier.test"}, true},
 		{"own host when others are listed", "/r?token=x", []string{"supplier.test"}, true},
-		{"loopback", "http://127.0.0.1:9/r", nil, false},
+		{"another port of loopback", "http://127.0.0.1:9/r", nil, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			base := "https://market.test"
+			if strings.HasPrefix(row.to, "http:") {
+				base = "http://127.0.0.1:8"
+			}
 			var bodies []string
 			var last http.Header
-			c := client(t, "https://market.test", func(cfg *grid.Config) {
+			c := client(t, base, func(cfg *grid.Config) {
 				cfg.RedirectHosts = row.hosts
 				cfg.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 					b, _ := io.ReadAll(r.Body)
@@ -465,5 +470,100 @@ func TestCutStreamKeepsWhatArrived(t *testing.T) {
 	cut, ok := errors.AsType[*grid.CutError](err)
 	if !ok || cut.Partial.Message.Text() != "abc" || len(cut.Partial.Message.ToolCalls) != 1 {
 		t.Errorf("%+v (%v)", cut, err)
+	}
+}
+
+// A redirect that is refused behind the market's own was refused by a host that serves
+// models: it may have served.
+func TestARefusedRedirectOfASupplierMayHaveBeenBilled(t *testing.T) {
+	for _, to := range []int{http.StatusFound, http.StatusSeeOther} {
+		s := market(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			http.Redirect(w, r, "/elsewhere", to)
+		})
+		o := &watch{}
+		req := ask("hi")
+		req.Observer = o
+		_, err := client(t, s.URL, noRetries).Chat(t.Context(), req)
+		if !errors.Is(err, grid.ErrRedirect) || len(o.verdicts) != 1 || o.verdicts[0].Billed != grid.BilledMaybe || o.verdicts[0].Proof != "" {
+			t.Errorf("%d: %v, verdicts %+v", to, err, o.verdicts)
+		}
+	}
+}
+
+func TestARedirectLeavesNoTLSAndRepeatsNoWords(t *testing.T) {
+	for _, row := range []struct{ status, to, never string }{
+		{"307 Temporary Redirect", "http://127.0.0.1:8080/r", "127.0.0.1/r"},
+		{"307 Temporary Redirect", "http://localhost/r", "localhost/r"},
+		{"303 See sesame \x1b[31m", "https://market.test/r", "sesame"},
+	} {
+		var hosts []string
+		c := client(t, "https://market.test", func(cfg *grid.Config) {
+			noRetries(cfg)
+			cfg.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+				hosts = append(hosts, r.URL.Host)
+				status, _ := strconv.Atoi(row.status[:3])
+				return &http.Response{Status: row.status, StatusCode: status, Header: http.Header{"Location": {row.to}}, Body: http.NoBody, Request: r}, nil
+			})}
+		})
+		_, err := c.Chat(t.Context(), ask("hi"))
+		if !errors.Is(err, grid.ErrRedirect) || strings.Contains(err.Error(), row.never) || len(hosts) != 1 {
+			t.Errorf("%s to %s: %v, asked %v", row.status, row.to, err, hosts)
+		}
+	}
+}
+
+// Nobody needs the page that stands beside a redirect.
+func TestAPageBesideARedirectIsNotWaitedFor(t *testing.T) {
+	mux := http.NewServeMux()
+	gone := make(chan bool)
+	mux.HandleFunc("/v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Location", "/r")
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		_ = http.NewResponseController(w).Flush()
+		<-gone
+	})
+	mux.HandleFunc("/r", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, answerJSON) })
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	defer close(gone)
+	res, err := client(t, s.URL, noRetries).Chat(t.Context(), ask("hi"))
+	if err != nil || res.Message.Text() != "hello" {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// Error texts are cut to a length, and a key may stand where that is.
+func TestAKeyThatIsCutInHalfIsHidden(t *testing.T) {
+	for _, key := range []string{"consumption-key-1", "their-own-secret-key"} {
+		for at := 470; at <= 500; at++ {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusPaymentRequired)
+				fmt.Fprintf(w, `{"errors":{"detail":"%s %s %s"}}`, strings.Repeat("x", at), key, strings.Repeat("y", 100))
+			}))
+			var texts []string
+			c := client(t, s.URL, noRetries)
+			if key == "consumption-key-1" {
+				_, err := c.Chat(t.Context(), ask("hi"))
+				texts = append(texts, err.Error())
+			}
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/chat/completions", strings.NewReader(`{"model":"agent-prime","messages":[]}`))
+			r.Header.Set("Authorization", "Bearer "+key)
+			d := client(t, s.URL, noRetries).DoerWith(grid.DoerOptions{Wait: -1, Notify: func(n grid.Notice) { texts = append(texts, n.Detail) }, Observer: &watch{begin: nil}})
+			if res, err := d.Do(r); err == nil {
+				_ = res.Body.Close()
+			}
+			s.Close()
+			for _, text := range texts {
+				if strings.Contains(text, key[:8]) {
+					t.Fatalf("at %d: %s", at, text)
+				}
+			}
+			if len(texts) == 0 {
+				t.Fatal("nothing was told")
+			}
+		}
 	}
 }
