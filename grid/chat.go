@@ -49,6 +49,7 @@ type call struct {
 	waiting                                  bool // for a top-up, and the watcher knows
 	told                                     bool // deltas were delivered
 
+	theirs  string // the key that existing code sends
 	lane    *lane  // nil for what draws on no balance
 	pass    *pass  // of a gate that is not open
 	episode uint64 // of the gate at which the attempt began
@@ -344,9 +345,15 @@ func (k *call) broken(ctx context.Context, r rule, dial bool, err error, v *Verd
 		r.proof = ProofDial
 	}
 	out.rule = r
-	out.err = k.fail(r.class, safeCause(err, k.client.key))
+	out.err = k.fail(r.class, safeCause(err, k.client.key, k.theirs))
 	out.err.Status, out.err.Hop, out.err.RequestID = v.Status, v.Hops, v.RequestID
 	k.verdict(v, out)
+}
+
+// hide takes the keys out of what a provider says.
+func (k *call) hide(f *fault) {
+	f.hide(k.client.key)
+	f.hide(k.theirs)
 }
 
 func (k *call) verdict(v *Verdict, out *outcome) {
@@ -360,7 +367,7 @@ func (k *call) status(ctx context.Context, res *http.Response, v *Verdict, out *
 	// A body that breaks off still has its status.
 	b, _ := readUpTo(res.Body, (*buf)[:0], maxErrorBytes)
 	f := readFault(b)
-	f.message = k.client.hideKey(f.message)
+	k.hide(&f)
 	dry := res.StatusCode == http.StatusServiceUnavailable && k.lane != nil &&
 		(k.client.funding == FundingAuto && !f.foreign || k.lane.gate.wasDry())
 	out.rule = classify(res.StatusCode, v.Hops, f, dry)

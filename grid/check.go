@@ -251,7 +251,7 @@ func (c *Client) knock(ctx context.Context, instrument string) (status int, loca
 	defer res.Body.Close()
 	b, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBytes))
 	if res.StatusCode >= 400 {
-		text = c.hideKey(readFault(b).message)
+		text = hideKey(readFault(b).message, c.key)
 	}
 	return res.StatusCode, res.Header.Get("Location"), text, nil
 }

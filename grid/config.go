@@ -43,7 +43,7 @@ type Config struct {
 	OpenAI *openai.ClientConfig
 	// RedirectHosts are the hosts (with port where it is not the scheme's) that a
 	// redirect may lead to besides the base URL's own, and that may see the key. Empty
-	// means any https or loopback host, without the key.
+	// means any https host, and without TLS any of this machine, without the key.
 	RedirectHosts []string
 	Retry         Retry
 	// Rates bounds what is asked of each instrument, by its name; "" is for those that

@@ -114,7 +114,7 @@ const settleTime = 200 * time.Millisecond
 func (k *call) unreadable(ctx context.Context, err error, ans *answer, v *Verdict, out *outcome) {
 	if err == errFault {
 		f := *ans.failure
-		f.message = k.client.hideKey(f.message)
+		k.hide(&f)
 		out.rule = classifyInner(f)
 		k.judge(f, f.status, out)
 		out.err = k.fail(out.rule.class, nil)

@@ -71,6 +71,7 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 		sent = b
 	}
 	k := &call{client: c, began: time.Now(), req: &Request{Notify: d.options.Notify, Wait: d.options.Wait, Tenant: d.options.Tenant}}
+	k.theirs = strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
 	passed := passedBody{b: sent}
 	if strings.HasSuffix(req.URL.Path, "/chat/completions") && req.Method == http.MethodPost {
 		if !passed.read() {

@@ -189,3 +189,37 @@ func TestAStreamThatExistingCodeLeavesIsNoCut(t *testing.T) {
 		t.Errorf("asked for streams: %v", asked)
 	}
 }
+
+// A program may close a stream while it is read: the attempt ends once.
+func TestAStreamMayBeClosedWhileItIsRead(t *testing.T) {
+	going := make(chan bool)
+	s := market(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hel\"}}]}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-going
+	})
+	defer close(going)
+	for range 20 {
+		o := &watch{}
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/chat/completions", strings.NewReader(`{"model":"agent-prime","stream":true,"messages":[]}`))
+		res, err := client(t, s.URL, nil).DoerWith(grid.DoerOptions{Observer: o}).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, done := make(chan bool), make(chan error)
+		go func() {
+			_, _ = io.ReadFull(res.Body, make([]byte, 10))
+			close(began)
+			_, err := io.Copy(io.Discard, res.Body)
+			done <- err
+		}()
+		<-began
+		_ = res.Body.Close()
+		if err := <-done; err == nil {
+			t.Error("a closed stream ended well")
+		}
+		if o.ends != 1 || o.verdicts[0].Billed != grid.BilledMaybe {
+			t.Errorf("%d ends, verdicts %+v", o.ends, o.verdicts)
+		}
+	}
+}

@@ -142,12 +142,18 @@ func printable(s string) string {
 		}
 		return r
 	}, s))
-	if len(s) > maxErrorText {
-		cut := maxErrorText
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut] + "..."
+	return strings.TrimSpace(clipped(s, maxErrorText))
+}
+
+const ellipsis = "..."
+
+// clipped returns at most n bytes of a text, and the mark that there were more.
+func clipped(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	return strings.TrimSpace(s)
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + ellipsis
 }

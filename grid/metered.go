@@ -3,12 +3,14 @@ package grid
 import (
 	"errors"
 	"io"
+	"sync"
 )
 
 // metered watches an answer go by and ends its attempt once, when it was read to its
-// end, broke off or was closed.
+// end, broke off or was closed. Like any answer it may be closed while it is read.
 type metered struct {
 	io.ReadCloser
+	mu     sync.Mutex // of what follows
 	ans    answer
 	end    func(*metered)
 	ended  bool
@@ -19,10 +21,12 @@ type metered struct {
 
 func (m *metered) Read(b []byte) (int, error) {
 	n, err := m.ReadCloser.Read(b)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.odd == nil && !m.ended {
 		m.odd = m.ans.feed(b[:n])
 	}
-	if err != nil {
+	if err != nil && !m.ended {
 		m.over = true
 		if err != io.EOF {
 			m.broken = err
@@ -33,7 +37,9 @@ func (m *metered) Read(b []byte) (int, error) {
 }
 
 func (m *metered) Close() error {
+	m.mu.Lock()
 	m.finish()
+	m.mu.Unlock()
 	return m.ReadCloser.Close()
 }
 

@@ -56,6 +56,33 @@ func hideAfter(s, mark string) string {
 
 func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
 
+// minSecret is how long a key is at least; what is shorter might be a word.
+const minSecret = 8
+
+// hideKey takes a key out of a text, should a server repeat it, also where the text was
+// cut inside it.
+func hideKey(text, key string) string {
+	if len(key) < minSecret {
+		return text
+	}
+	text = strings.ReplaceAll(text, key, hidden)
+	if rest, cut := strings.CutSuffix(text, ellipsis); cut {
+		for n := min(len(key), len(rest)); n >= minSecret; n-- {
+			if strings.HasSuffix(rest, key[:n]) {
+				return rest[:len(rest)-n] + hidden + ellipsis
+			}
+		}
+	}
+	return text
+}
+
+// hide takes a key out of all that a provider says.
+func (f *fault) hide(key string) {
+	for _, text := range []*string{&f.message, &f.code, &f.typ, &f.param} {
+		*text = hideKey(*text, key)
+	}
+}
+
 // scrubbed stands for an error whose text carried a secret. It keeps what callers
 // ask errors for, but not the text and not the chain.
 type scrubbed struct {
@@ -90,9 +117,7 @@ func safeCause(err error, secrets ...string) error {
 	}
 	text := scrub(err.Error())
 	for _, s := range secrets {
-		if len(s) >= 8 {
-			text = strings.ReplaceAll(text, s, hidden)
-		}
+		text = hideKey(text, s)
 	}
 	if text == err.Error() {
 		return err

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"unicode"
-	"unicode/utf8"
 )
 
 // maxWordings bounds what a client remembers of refusals, maxDetail what is told of one.
@@ -65,11 +64,7 @@ func (k *call) unseen(f fault, status, hop int, class Class) {
 	}
 	text := f.message
 	if len(text) > maxDetail {
-		cut := maxDetail - len("...")
-		for cut > 0 && !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text = text[:cut] + "..."
+		text = clipped(text, maxDetail-len(ellipsis))
 	}
 	k.notify(NoticeUnknownDetail, Notice{Instrument: k.req.Instrument, Attempt: k.attempts, Waited: k.waited, Status: status, Class: class, Detail: text})
 }

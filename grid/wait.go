@@ -3,7 +3,6 @@ package grid
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -148,12 +147,4 @@ func (c *Client) sleep(ctx context.Context, d time.Duration) error {
 	case <-c.done:
 		return ErrClosed
 	}
-}
-
-// hideKey takes the key out of a text, should a server repeat it.
-func (c *Client) hideKey(text string) string {
-	if len(c.key) < 8 {
-		return text
-	}
-	return strings.ReplaceAll(text, c.key, hidden)
 }
