@@ -141,7 +141,7 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	case v.Billed == grid.BilledNo:
 		owed.how, owed.proof = voidAll, budget.Proof(v.Proof)
 		err = r.ledger.Void(ctx, a.id, owed.proof)
-	case v.Billed == grid.BilledYes && v.Usage != nil:
+	case v.Billed == grid.BilledYes && countsPrompt(v.Usage):
 		u := v.Usage
 		rec.Tokens = max(u.TotalTokens, u.PromptTokens+u.CompletionTokens)
 		actual := amounts(rec.Tokens, c.price.NanoUSDPerUnit)
@@ -171,6 +171,10 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	}
 	a.span.End(end)
 }
+
+// countsPrompt tells whether a usage counts the prompt, since none is empty. One that does
+// not says nothing of what the attempt costs.
+func countsPrompt(u *grid.Usage) bool { return u != nil && u.TotalTokens > u.CompletionTokens }
 
 func (c *modelCall) settled(s budget.Settlement, err error) error {
 	if err != nil {

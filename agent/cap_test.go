@@ -391,6 +391,32 @@ func TestOverrunIsRecordedAndAnnounced(t *testing.T) {
 	}
 }
 
+// An answer whose usage leaves the prompt out costs its bound until the receipt comes:
+// it was not free.
+func TestAUsageWithoutThePromptIsNoProofOfTheCost(t *testing.T) {
+	for _, usage := range []string{
+		`{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}`,
+		`{"prompt_tokens":null,"completion_tokens":null,"total_tokens":0}`,
+		`{"completion_tokens":1}`,
+		`{"prompt_tokens":0,"completion_tokens":1,"total_tokens":1}`,
+	} {
+		m := newMarket(t, gridtest.Config{})
+		m.Model(func(gridtest.Turn) gridtest.Reply {
+			return gridtest.Reply{Raw: &gridtest.RawReply{Body: []byte(`{"id":"x","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":` + usage + `}`)}}
+		})
+		l := ledgerOf(t)
+		res, err := agent.Run[string](t.Context(), open(t, m, agent.Config{Ledger: l}), "go")
+		if err != nil || res.Text != "hello" {
+			t.Fatalf("%s: %q, %v", usage, res.Text, err)
+		}
+		at := res.Steps[0].Attempts[0]
+		s := state(t, l, account().ID())
+		if at.CostSource != agent.CostBound || at.CostNanoUSD == 0 || at.Tokens != at.ReservedTokens || s.Settled != res.Cost.NanoUSD || s.Overrun != 0 {
+			t.Errorf("%s: attempt %+v, the ledger says %+v, the result %v", usage, at, s, res.Cost)
+		}
+	}
+}
+
 func TestMoneyCapWithoutAPriceIsRefusedBeforeAnythingIsSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := gridtest.Nine()

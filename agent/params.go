@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,17 +50,41 @@ func (c *modelCall) tune(ctx context.Context) {
 	}
 }
 
-// copied is a copy whose lists and maps may be changed.
+// copied is a copy of which all may be changed, also behind its pointers.
 func copied(p *grid.Params) grid.Params {
 	out := *p
+	own(&out.Temperature)
+	own(&out.TopP)
+	own(&out.FrequencyPenalty)
+	own(&out.PresencePenalty)
+	own(&out.Seed)
+	own(&out.ParallelToolCalls)
+	own(&out.LogProbs)
+	own(&out.TopLogProbs)
+	own(&out.ReasoningEffort)
+	own(&out.Verbosity)
+	own(&out.ServiceTier)
+	own(&out.Store)
+	own(&out.User)
+	own(&out.SafetyIdentifier)
+	own(&out.PromptCacheKey)
+	own(&out.PromptCacheRetention)
 	out.Stop = slices.Clone(p.Stop)
-	if p.Extra != nil {
-		out.Extra = make(map[string]json.RawMessage, len(p.Extra))
-		for name, v := range p.Extra {
-			out.Extra[name] = v
-		}
+	out.ToolChoice = slices.Clone(p.ToolChoice)
+	out.ResponseFormat = slices.Clone(p.ResponseFormat)
+	out.Extra = maps.Clone(p.Extra)
+	for name, v := range out.Extra {
+		out.Extra[name] = slices.Clone(v)
 	}
 	return out
+}
+
+// own puts a copy in place of what a pointer shares.
+func own[T any](p **T) {
+	if *p != nil {
+		v := **p
+		*p = &v
+	}
 }
 
 // fileParams are what every model step is asked with, in the names of the wire. What

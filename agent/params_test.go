@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -194,6 +195,70 @@ func TestParamsAreMergedAndStayTheAgents(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v", row.name, err)
 		}
+	}
+}
+
+// What Tune is given is a copy to the last pointer: a new field is no exception.
+func TestTuneMayChangeWhatItIsGiven(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	seen := sockets(m, calls(lookCall()))
+	var params grid.Params
+	v := reflect.ValueOf(&params).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Pointer {
+			f.Set(reflect.New(f.Type().Elem()))
+		}
+	}
+	params.Stop = []string{"a"}
+	params.ToolChoice, params.ResponseFormat = json.RawMessage(`"auto"`), json.RawMessage(`{"type":"text"}`)
+	params.Extra = map[string]json.RawMessage{"route": json.RawMessage(`"a"`)}
+	a := open(t, m, agent.Config{
+		Params: params, Tools: []tools.Tool{look()},
+		Tune: func(_ context.Context, s agent.StepInfo, t *agent.StepTuning) {
+			if s.Step > 0 {
+				return
+			}
+			v := reflect.ValueOf(&t.Params).Elem()
+			for i := range v.NumField() {
+				switch f := v.Field(i); f.Kind() {
+				case reflect.Pointer:
+					switch e := f.Elem(); e.Kind() {
+					case reflect.String:
+						e.SetString("changed")
+					case reflect.Bool:
+						e.SetBool(true)
+					case reflect.Float64:
+						e.SetFloat(0.25)
+					default:
+						e.SetInt(5)
+					}
+				}
+			}
+			t.Params.Stop[0] = "b"
+			copy(t.Params.ToolChoice, `"none"`)
+			copy(t.Params.ResponseFormat, `{"TYPE"`)
+			copy(t.Params.Extra["route"], `"b"`)
+		},
+	})
+	if _, err := agent.Run[string](t.Context(), a, "go"); err != nil {
+		t.Fatal(err)
+	}
+	changed := 0
+	for name, was := range map[string]string{
+		"temperature": "0", "top_p": "0", "frequency_penalty": "0", "presence_penalty": "0", "seed": "0", "stop": `["a"]`, "tool_choice": `"auto"`,
+		"response_format": `{"type":"text"}`, "parallel_tool_calls": "false", "logprobs": "false", "top_logprobs": "0", "reasoning_effort": `""`,
+		"verbosity": `""`, "service_tier": `""`, "store": "false", "user": `""`, "safety_identifier": `""`, "prompt_cache_key": `""`,
+		"prompt_cache_retention": `""`, "route": `"a"`,
+	} {
+		if string(seen(0)[name]) != was {
+			changed++
+		}
+		if got := string(seen(1)[name]); got != was {
+			t.Errorf("the second step was asked with %s %s, want %s", name, got, was)
+		}
+	}
+	if changed != 20 || v.NumField() != changed {
+		t.Errorf("%d of %d fields were changed for the first step", changed, v.NumField())
 	}
 }
 
