@@ -21,7 +21,6 @@ import (
 
 const (
 	workerEnv  = "GRIDLOOP_PGSTORE_WORKER"
-	crashLimit = 600_000
 	crashMost  = 600
 	crashLease = 300 * time.Millisecond
 )
@@ -246,17 +245,21 @@ func (c crashed) holds(t *testing.T) {
 
 // kills is how many, and how large a cap they need to be at work.
 func kills(short int) (int, int64) {
-	if os.Getenv("GRIDLOOP_LONG") != "" {
-		return 1000, crashLimit * 50
+	switch {
+	case os.Getenv("GRIDLOOP_LONG") != "":
+		return 1000, 30_000_000
+	case racing:
+		short /= 2
 	}
-	return short, crashLimit
+	return short, int64(short) * 15_000
 }
 
 func TestBillStaysWithinCapThroughKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")
 	}
-	n, limit := kills(20)
+	t.Parallel()
+	n, limit := kills(16)
 	crashRun(t, startServer(t), n, 0, limit, false).holds(t)
 }
 
@@ -264,8 +267,9 @@ func TestBillStaysWithinCapThroughEndsOfTheServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")
 	}
+	t.Parallel()
 	n, limit := kills(8)
-	crashRun(t, ownServer(t), n, max(n/10, 4), limit, false).holds(t)
+	crashRun(t, ownServer(t), n, max(n/10, min(n, 4)), limit, false).holds(t)
 }
 
 // The test of the test: the same on a store that gives expired leases back must overspend.
@@ -273,7 +277,8 @@ func TestReleasingExpiredLeasesOverspends(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")
 	}
-	if c := crashRun(t, startServer(t), 20, 0, crashLimit, true); c.bill <= c.limit {
+	t.Parallel()
+	if c := crashRun(t, startServer(t), 8, 0, 100_000, true); c.bill <= c.limit {
 		t.Fatalf("billed %d of %d although killed calls were given back: the suite would not notice", c.bill, c.limit)
 	}
 }
@@ -287,7 +292,8 @@ func TestReleasingExpiredLeasesFailsTheSuite(t *testing.T) {
 	}
 }
 
-// workCrash makes one call of 3 cents and dies before it can settle it. words are address, file and the day's beginning.
+// workCrash makes one call and dies before it can settle it. words are address, file, the day's beginning and the call's
+// price in cents.
 func workCrash(words []string) int {
 	ctx := context.Background()
 	bill, err := os.OpenFile(words[1], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -298,13 +304,18 @@ func workCrash(words []string) int {
 	if err != nil {
 		return 3
 	}
-	l, err := budget.Open(ctx, budget.Config{Store: At(words[0]), Lease: time.Millisecond, Caps: []budget.Cap{
+	cents, err := strconv.ParseInt(words[3], 10, 64)
+	if err != nil {
+		return 3
+	}
+	price := cents * budget.USD(0.01)
+	l, err := budget.Open(ctx, budget.Config{Store: At(words[0], Timeout(patience)), Lease: time.Millisecond, Caps: []budget.Cap{
 		{For: budget.Account(), Meter: budget.MeterMoney, Limit: budget.USD(1), Per: budget.Fixed(24*time.Hour, day)}}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 3
 	}
-	_, err = l.Reserve(ctx, budget.Request{ID: fmt.Sprint(os.Getpid(), time.Now()), Amounts: budget.Amounts{NanoUSD: budget.USD(0.03)}})
+	_, err = l.Reserve(ctx, budget.Request{ID: fmt.Sprint(os.Getpid(), time.Now()), Amounts: budget.Amounts{NanoUSD: price}})
 	switch {
 	case errors.Is(err, budget.ErrSpent):
 		return 2
@@ -312,7 +323,7 @@ func workCrash(words []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 3
 	}
-	if _, err := fmt.Fprintln(bill, budget.USD(0.03)); err != nil {
+	if _, err := fmt.Fprintln(bill, price); err != nil {
 		return 3
 	}
 	return 1
@@ -322,10 +333,15 @@ func TestCrashLoopStaysWithinDailyCap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	t.Parallel()
+	starts, cents := 50, 3
+	if racing { // when it starts slowly
+		starts, cents = 15, 9
+	}
 	srv, path := startServer(t), filepath.Join(t.TempDir(), "bill")
-	what := fmt.Sprintf("crash %s&search_path=%s %s %s", srv.dsn(), srv.emptySchema(t), path, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
+	what := fmt.Sprintf("crash %s&search_path=%s %s %s %d", srv.dsn(), srv.emptySchema(t), path, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), cents)
 	refused := 0
-	for range 50 {
+	for range starts {
 		cmd := startWorker(t, what)
 		_ = cmd.Wait()
 		switch cmd.ProcessState.ExitCode() {
@@ -336,7 +352,7 @@ func TestCrashLoopStaysWithinDailyCap(t *testing.T) {
 			t.Fatal(cmd.ProcessState)
 		}
 	}
-	if bill, calls := billed(t, path); bill > budget.USD(1) || calls != 33 || refused != 17 {
+	if bill, calls := billed(t, path); bill > budget.USD(1) || calls != 100/cents || refused != starts-calls {
 		t.Fatalf("billed %s by %d calls, %d refused", budget.FormatUSD(bill), calls, refused)
 	}
 }

@@ -329,26 +329,10 @@ func TestAddressIsNotRepeatedInErrors(t *testing.T) {
 }
 
 func TestServerWithoutFsyncIsRefused(t *testing.T) {
-	srv := newServer(t)
-	t.Cleanup(srv.stop)
-	p := srv.pool(t)
-	for _, statement := range []string{"ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"} {
-		_, err := p.Exec(t.Context(), statement)
-		must(t, err)
-	}
+	srv := ownServer(t, "fsync=off")
 	var setting *SettingError
-	for range 500 { // the server reads its file when it gets to it
-		s := At(srv.dsn())
-		_, err := s.Caps(t.Context(), "a", 0)
-		must(t, s.Close())
-		if errors.As(err, &setting) {
-			break
-		}
-		must(t, err)
-		time.Sleep(10 * time.Millisecond)
-	}
-	if setting == nil || setting.Name != "fsync" {
-		t.Fatal(setting)
+	if _, err := closing(t, At(srv.dsn())).Caps(t.Context(), "a", 0); !errors.As(err, &setting) || setting.Name != "fsync" {
+		t.Fatal(err)
 	}
 }
 
@@ -576,11 +560,10 @@ func TestDamagedRowHarmsOnlyItself(t *testing.T) {
 
 func TestClockNeverRunsBackwards(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	wall := noon
-	clock := func() time.Time { return wall }
+	wall := stopped(noon)
 	first := closing(t, fresh(t))
 	second := closing(t, At(startServer(t).dsn(), Schema(first.schema)))
-	first.clock, second.clock = clock, clock
+	first.clock, second.clock = wall.now, wall.now
 	now := func(s *Store) time.Duration {
 		var ans budget.Answer
 		must(t, s.Sweep(t.Context(), "default", 1, &ans))
@@ -595,7 +578,7 @@ func TestClockNeverRunsBackwards(t *testing.T) {
 		step time.Duration
 		want time.Duration // since noon
 	}{{"back", -10 * time.Second, 0}, {"back further", -24 * time.Hour, 0}, {"forward", 24*time.Hour + 20*time.Second, 10 * time.Second}} {
-		wall = wall.Add(test.step)
+		wall.pass(test.step)
 		for handle, s := range []*Store{first, second} {
 			if got := now(s); got != test.want {
 				t.Errorf("%s: handle %d says noon %+v, want %+v", test.name, handle, got, test.want)
@@ -605,12 +588,12 @@ func TestClockNeverRunsBackwards(t *testing.T) {
 		must(t, err)
 	}
 	// Less than a second is only in the counts: what was admitted by one process is no later than by the next.
-	wall = wall.Add(900 * time.Millisecond)
+	wall.pass(900 * time.Millisecond)
 	g, err := l.Reserve(t.Context(), budget.Request{ID: "late", Amounts: budget.Amounts{NanoUSD: 1}, Lease: time.Minute})
 	must(t, err)
-	wall = wall.Add(-time.Hour)
+	wall.pass(-time.Hour)
 	third := closing(t, At(startServer(t).dsn(), Schema(first.schema), Existing()))
-	third.clock = clock
+	third.clock = wall.now
 	again, err := ledger(t, third).Reserve(t.Context(), budget.Request{ID: "later", Amounts: budget.Amounts{NanoUSD: 1}, Lease: time.Minute})
 	must(t, err)
 	if again.Expires.Before(g.Expires) {
@@ -620,9 +603,9 @@ func TestClockNeverRunsBackwards(t *testing.T) {
 
 func TestTablesStayBounded(t *testing.T) {
 	const keep = 24
-	wall := time.Now()
+	wall := stopped(time.Now())
 	s := closing(t, fresh(t, Keep(keep)))
-	s.clock = func() time.Time { return wall }
+	s.clock = wall.now
 	minute := budget.Fixed(time.Minute, time.Time{})
 	l := ledger(t, s,
 		budget.Cap{For: budget.Each("run"), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Lifetime()},
@@ -641,7 +624,7 @@ func TestTablesStayBounded(t *testing.T) {
 		if i%10 != 0 { // some runs are never forgotten
 			must(t, l.Forget(t.Context(), run))
 		}
-		wall = wall.Add(10 * time.Minute)
+		wall.pass(10 * time.Minute)
 	}
 	for table, most := range map[string]int64{"reservation": keep + keep/4, "count": 2*runs/10 + 4*(keep+keep/4), "cap": 4 + runs/10 + keep + keep/4, "closed": 24*6 + 10, "change": 4} {
 		if n := s.number(t, "SELECT count(*) FROM @"+table); n > most || n == 0 {
@@ -656,10 +639,10 @@ func TestTablesStayBounded(t *testing.T) {
 }
 
 func TestEndedReservationsAreKeptForADayBeyondTheirWindow(t *testing.T) {
-	wall := time.Now().Truncate(time.Second)
+	wall := stopped(time.Now().Truncate(time.Second))
 	s := closing(t, fresh(t))
-	s.clock = func() time.Time { return wall }
-	l := ledger(t, s, budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Fixed(48*time.Hour, wall)})
+	s.clock = wall.now
+	l := ledger(t, s, budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Fixed(48*time.Hour, wall.now())})
 	_, err := l.Reserve(t.Context(), money("a", 5))
 	must(t, err)
 	_, err = l.Settle(t.Context(), "a", budget.Amounts{NanoUSD: 5})
@@ -668,7 +651,7 @@ func TestEndedReservationsAreKeptForADayBeyondTheirWindow(t *testing.T) {
 		wait time.Duration
 		kept int64
 	}{{47 * time.Hour, 1}, {24 * time.Hour, 1}, {time.Hour + time.Minute, 0}} {
-		wall = wall.Add(step.wait)
+		wall.pass(step.wait)
 		_, err := l.Sweep(t.Context(), 1)
 		must(t, err)
 		_, err = l.Sweep(t.Context(), 1) // what is tended after the first is seen by the second

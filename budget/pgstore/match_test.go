@@ -32,7 +32,7 @@ const handles = 3
 // The same operations in the same order have the same answers as in memory, whichever handle is asked.
 func TestDatabaseAnswersAsMemoryDoes(t *testing.T) {
 	startServer(t)
-	seeds, steps := 3, 250
+	seeds, steps := 2, 200
 	if os.Getenv("GRIDLOOP_LONG") != "" {
 		seeds, steps = 60, 1500
 	}

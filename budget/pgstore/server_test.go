@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,12 +24,13 @@ import (
 
 // server is a PostgreSQL of the test's own, on loopback, in a directory of its own.
 type server struct {
-	t    testing.TB
-	bin  string
-	dir  string
-	port string
-	as   *syscall.Credential // the server refuses to be root
-	cmd  *exec.Cmd
+	t        testing.TB
+	bin      string
+	dir      string
+	port     string
+	settings []string
+	as       *syscall.Credential // the server refuses to be root
+	cmd      *exec.Cmd
 }
 
 // find is where the server's programs are.
@@ -50,57 +52,83 @@ func find(t testing.TB) string {
 	return filepath.Dir(debian[len(debian)-1])
 }
 
-func newServer(t testing.TB) *server {
+// newServer makes one from the database that the first has made, and starts it.
+func newServer(t testing.TB, settings ...string) *server {
 	t.Helper()
-	s := &server{t: t, bin: find(t)}
-	dir, err := os.MkdirTemp("", "pg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.dir = dir
+	s := &server{t: t, bin: find(t), settings: settings}
 	if os.Getuid() == 0 {
 		who, err := user.Lookup("nobody")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		uid, _ := strconv.Atoi(who.Uid)
 		gid, _ := strconv.Atoi(who.Gid)
 		s.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
 	}
+	shared.made.Do(func() {
+		s.makeDir()
+		s.run("initdb", "-D", s.data(), "-U", "gridloop", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+		shared.made.dir = s.dir
+	})
+	if shared.made.dir == "" {
+		t.Fatal("there is no database to copy")
+	}
+	s.makeDir()
+	s.run("/bin/cp", "-R", filepath.Join(shared.made.dir, "data"), s.dir)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, s.port, _ = net.SplitHostPort(l.Addr().String())
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := s.command("initdb", "-D", s.data(), "-U", "gridloop", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput(); err != nil {
-		s.remove()
-		t.Fatalf("initdb: %v\n%s", err, out)
-	}
+	must(t, l.Close())
 	s.start()
 	return s
+}
+
+// makeDir makes the server's directory. Whoever is killed before he can remove it has somebody to do that.
+func (s *server) makeDir() {
+	s.t.Helper()
+	var err error
+	s.dir, err = os.MkdirTemp("", "pgstore")
+	must(s.t, err)
+	if s.as != nil {
+		must(s.t, os.Chown(s.dir, int(s.as.Uid), int(s.as.Gid)))
+	}
+	remover := exec.Command("/bin/sh", "-c", `read _; rm -rf "$0" || { sleep 5; rm -rf "$0"; }`, s.dir)
+	remover.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	end, err := remover.StdinPipe() // it ends with this process
+	must(s.t, err)
+	must(s.t, remover.Start())
+	shared.removers = append(shared.removers, func() {
+		_ = end.Close()
+		_ = remover.Wait()
+	})
+}
+
+func (s *server) run(name string, args ...string) {
+	s.t.Helper()
+	if out, err := s.command(name, args...).CombinedOutput(); err != nil {
+		s.t.Fatalf("%s: %v\n%s", name, err, out)
+	}
 }
 
 func (s *server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(s.bin, name)
+	}
+	cmd := exec.Command(name, args...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "TZ=UTC")
-	if s.as != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
-	}
+	// Nothing outlives this process, however it ends. The server takes SIGQUIT for an immediate stop.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Pdeathsig: syscall.SIGQUIT}
 	return cmd
 }
 
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = s.command("postgres", "-D", s.data(), "-p", s.port, "-h", "127.0.0.1", "-k", s.dir, "-c", "max_connections=200", "-c", "shared_buffers=128MB")
+	args := []string{"-D", s.data(), "-p", s.port, "-h", "127.0.0.1", "-k", s.dir, "-c", "max_connections=200", "-c", "shared_buffers=128MB"}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	s.cmd = s.command("postgres", args...)
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
@@ -164,16 +192,33 @@ func (s *server) stop() {
 		_ = s.cmd.Process.Signal(syscall.SIGQUIT)
 		_ = s.cmd.Wait()
 	}
-	s.remove()
 }
-
-func (s *server) remove() { _ = os.RemoveAll(s.dir) }
 
 // shared is the server of most tests; each has a schema of its own.
 var shared struct {
-	once   sync.Once
-	server *server
-	serial atomic.Int64
+	made struct { // a database that was never started
+		sync.Once
+		dir string
+	}
+	once     sync.Once
+	server   *server
+	serial   atomic.Int64
+	removers []func()
+	pool     *pgxpool.Pool
+	used     []string // schemas whose tables are empty again
+}
+
+// endShared ends what the tests have shared, and waits until nothing is left of any server.
+func endShared() {
+	if shared.pool != nil {
+		shared.pool.Close()
+	}
+	if shared.server != nil {
+		shared.server.stop()
+	}
+	for _, remove := range shared.removers {
+		remove()
+	}
 }
 
 func startServer(t testing.TB) *server {
@@ -187,9 +232,9 @@ func startServer(t testing.TB) *server {
 }
 
 // ownServer is one that a test may crash.
-func ownServer(t testing.TB) *server {
+func ownServer(t testing.TB, settings ...string) *server {
 	t.Helper()
-	s := newServer(t)
+	s := newServer(t, settings...)
 	t.Cleanup(s.stop)
 	return s
 }
@@ -207,10 +252,43 @@ func (s *server) emptySchema(t testing.TB) string {
 	return name
 }
 
+// patience is for machines that do much else: what is proven is order, not speed.
+const patience = time.Minute
+
 // fresh is a store in tables of its own.
 func fresh(t testing.TB, opts ...Option) *Store {
 	t.Helper()
-	return At(startServer(t).dsn(), append([]Option{Schema(schemaName())}, opts...)...)
+	return At(startServer(t).dsn(), append([]Option{Schema(schemaName()), Timeout(patience)}, opts...)...)
+}
+
+// emptied is a store in tables, and on connections, that other tests have used before, if there are any: making new ones
+// takes longer than most tests. Its test closes it.
+func emptied(t testing.TB) *Store {
+	t.Helper()
+	srv := startServer(t)
+	if shared.pool == nil {
+		p, err := pgxpool.New(context.Background(), srv.dsn())
+		must(t, err)
+		shared.pool = p
+	}
+	var schema string
+	if n := len(shared.used); n > 0 {
+		schema, shared.used = shared.used[n-1], shared.used[:n-1]
+	} else {
+		schema = schemaName()
+	}
+	s, err := Open(t.Context(), shared.pool, Schema(schema), Timeout(patience))
+	must(t, err)
+	t.Cleanup(func() {
+		var empty strings.Builder
+		for _, table := range []string{"account", "cap", "count", "reservation", "freeze", "closed", "change"} {
+			empty.WriteString(s.sql("DELETE FROM @" + table + ";"))
+		}
+		_, err := shared.pool.Exec(context.Background(), empty.String())
+		must(t, err)
+		shared.used = append(shared.used, schema)
+	})
+	return s
 }
 
 // pool is a connection that knows nothing of stores.

@@ -31,7 +31,7 @@ type Store struct {
 	keep      int64
 	existing  bool
 	releases  bool             // only for the test of the test: leases that run out are given back, as others do
-	clock     func() time.Time // only for tests, instead of the server's
+	clock     func() time.Time // only for tests, instead of the server's; zero is the server's
 	probeEach time.Duration
 	names     *strings.Replacer
 	texts     sync.Map // statements with their names put in
@@ -206,7 +206,11 @@ func (s *Store) said() *int64 {
 	if s.clock == nil {
 		return nil
 	}
-	now := s.clock().UnixNano()
+	at := s.clock()
+	if at.IsZero() {
+		return nil
+	}
+	now := at.UnixNano()
 	return &now
 }
 

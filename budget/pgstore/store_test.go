@@ -17,9 +17,7 @@ func TestMain(m *testing.M) {
 		os.Exit(work(what))
 	}
 	code := m.Run()
-	if shared.server != nil {
-		shared.server.stop()
-	}
+	endShared()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -28,7 +26,13 @@ func TestMain(m *testing.M) {
 }
 
 func TestDatabaseIsAStore(t *testing.T) {
-	budgettest.Exercise(t, func(t *testing.T) budget.Store { return fresh(t) })
+	startServer(t)
+	clocks := map[budget.Store]*ahead{}
+	budgettest.Exercise(t, func(t *testing.T) budget.Store {
+		s, clock := emptied(t), &ahead{}
+		s.clock, clocks[s] = clock.now, clock
+		return s
+	}, budgettest.Advance(func(s budget.Store, d time.Duration) { clocks[s].by.Add(int64(d)) }))
 }
 
 func TestDatabaseIsAStoreInVirtualTime(t *testing.T) {

@@ -1,0 +1,6 @@
+//go:build !race
+
+package pgstore
+
+// racing says that the race detector makes everything slow.
+const racing = false
