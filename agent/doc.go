@@ -4,7 +4,7 @@
 //	Start -> State -> Step -> ops -> Executor -> handler -> Outcome -> Step -> ... -> Result
 //	                                                |
 //	  model op:  route -> reserve -> [attempt]* -> settle
-//	  tool op:   validate -> approve? -> call
+//	  tool op:   validate -> approve? -> reserve, if a cap counts it -> call -> settle
 //	  verify op: judge a candidate     run op: another agent     sleep, await: time and people
 //
 // Six words are enough to embed it. An agent has instructions and tools. A tool

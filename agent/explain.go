@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ func (a *Agent) Explain() string {
 		}
 	}
 	for _, c := range a.caps {
-		row(c.For.String(), describeCap(c))
+		row(c.For.String(), describeCap(c)+a.notCounted(c))
 	}
 	if len(a.caps) == 0 && a.ownLedger {
 		row("none", "nothing bounds what a run spends")
@@ -93,6 +94,10 @@ func (a *Agent) Explain() string {
 		if t.EndsRun() {
 			traits = append(traits, "ends the run")
 		}
+		uses := t.Uses()
+		for _, m := range sortedKeys(uses) {
+			traits = append(traits, fmt.Sprintf("uses %d %s", uses[m], m))
+		}
 		row(t.Name(), strings.Join(append(traits, "timeout "+span(t.Timeout())), ", "))
 	}
 	for _, name := range sortedKeys(a.agents) {
@@ -118,9 +123,32 @@ var overrunInWords = map[OverrunPolicy]string{
 	OverrunHaltScope:      "halts what the passed caps are for, else the run",
 }
 
+// notCounted is a remark on a cap that nothing this agent does is counted by: it is for
+// other agents on the ledger, or a name in it is misspelt.
+func (a *Agent) notCounted(c budget.Cap) string {
+	custom, isCustom := strings.CutPrefix(string(c.Meter), "custom:")
+	if Countable(c) != nil {
+		return "; no agent is ever counted by it"
+	}
+	if c.Meter != budget.MeterToolCalls && !isCustom {
+		return ""
+	}
+	for name, w := range a.tolls {
+		if c.For.Covers(budget.Scope{Kind: budget.ScopeTool, Name: name}) && w.amounts.Get(c.Meter) > 0 {
+			return ""
+		}
+	}
+	if isCustom {
+		return "; no tool that it is for is declared with tools.Uses(" + strconv.Quote(custom) + ", ...) here"
+	}
+	return "; this agent has no such tool"
+}
+
 func describeCap(c budget.Cap) string {
 	limit := fmt.Sprintf("%d %s", c.Limit, c.Meter)
-	if c.Meter == budget.MeterMoney {
+	if c.Limit == budget.None {
+		limit = "any number of " + string(c.Meter)
+	} else if c.Meter == budget.MeterMoney {
 		limit = budget.FormatUSD(c.Limit)
 	}
 	if length, _ := c.Per.Rolls(); length > 0 {

@@ -35,7 +35,7 @@ func TestReadmeFileIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Shutdown(context.Background())
-	for _, want := range []string{"$0.5", "day Europe/Berlin", "each tenant", "plan-on-max", "$2.5", "5m0s"} {
+	for _, want := range []string{"$0.5", "day Europe/Berlin", "each tenant", "plan-on-max", "$4.00", "5m0s"} {
 		if !strings.Contains(a.Explain(), want) {
 			t.Errorf("Explain does not say %q:\n%s", want, a.Explain())
 		}

@@ -489,6 +489,22 @@ func TestTheFileCapsCallsAndMetersOfTools(t *testing.T) {
 	if s := state(t, a.Ledger(), "each tool tool_calls day UTC", mailTool); err != nil || ran.Load() != 1 || s.Settled != 1 || s.Limit != budget.None {
 		t.Errorf("%d mails, %+v: %v", ran.Load(), s, err)
 	}
+	for _, want := range []string{"each tool    any number of tool_calls per day UTC\n", "account      1 custom:emails per day UTC\n", "uses 1 emails"} {
+		if !strings.Contains(a.Explain(), want) {
+			t.Errorf("Explain does not say %q:\n%s", want, a.Explain())
+		}
+	}
+	other := file("  - {for: tool fax, tool_calls: 5, per: day}\n  - {for: account, custom: {faxes: 1}, per: day}\n")
+	other.Tools = cfg.Tools
+	for _, want := range []string{"5 tool_calls per day UTC; this agent has no such tool", `tools.Uses("faxes", ...)`} {
+		if said := open(t, m, other).Explain(); !strings.Contains(said, want) {
+			t.Errorf("Explain does not say %q:\n%s", want, said)
+		}
+	}
+	shared := open(t, m, agent.Config{Ledger: ledgerOf(t, budget.Cap{For: budget.One("tool", "mail"), Meter: budget.MeterMoney, Limit: 5, Per: budget.Day(nil)})})
+	if said := shared.Explain(); !strings.Contains(said, "no agent is ever counted by it") {
+		t.Errorf("Explain says nothing of a cap that never counts:\n%s", said)
+	}
 	for _, tc := range []struct{ name, caps, says string }{
 		{"money for a tool", "  - {for: tool mail, money: $1.00, per: day}\n", "caps[0].money"},
 		{"requests for a tool", "  - {for: each tool, requests: 5, per: day}\n", "caps[0].requests"},

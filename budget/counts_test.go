@@ -88,6 +88,19 @@ func TestTheFreezeOfAToolMakesItsCallsCounted(t *testing.T) {
 	}
 }
 
+func TestATargetCoversTheScopesOfItsKinds(t *testing.T) {
+	mail, acme := Scope{ScopeTool, "mail"}, Scope{ScopeTenant, "acme"}
+	for text, want := range map[string][2]bool{"tool mail": {true, true}, "tool fax": {false, true}, "each tool and tenant beta": {true, false}, "account": {true, true}} {
+		target, err := ParseTarget(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]bool{target.Covers(mail), target.Covers(acme)}; got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestOnlyIsTheOneScopeOfATarget(t *testing.T) {
 	for text, want := range map[string]Scope{"tool mail": {ScopeTool, "mail"}, "account": {Kind: ScopeAccount}, "each tool": {}, "tool mail and tenant acme": {}} {
 		target, err := ParseTarget(text)

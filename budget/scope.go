@@ -202,6 +202,16 @@ func (t Target) Validate() error {
 	return errs.join()
 }
 
+// Covers reports whether the target's condition on the scope's kind, if it has one, takes in the scope.
+func (t Target) Covers(s Scope) bool {
+	for _, c := range t.conditions {
+		if c.scope.Kind == s.Kind {
+			return c.matches(s)
+		}
+	}
+	return true
+}
+
 // Names reports whether the target names a scope of this kind, each or one.
 func (t Target) Names(kind string) bool {
 	return slices.ContainsFunc(t.conditions, func(c condition) bool { return c.scope.Kind == kind })

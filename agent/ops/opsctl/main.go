@@ -1,7 +1,7 @@
 // Opsctl asks a service what its agents do and spend, and presses the stop button, through the handler of package ops.
 //
 //	opsctl -url http://localhost:8080/ops live
-//	opsctl top tenant                             who spends most, at what pace, for how long it lasts
+//	opsctl top tenant                             who spends most, at what pace, for how long it lasts; of tools, who is called most
 //	opsctl caps | freezes | changes | explain | audit
 //	opsctl standing 'tenant acme'                 where its caps stand
 //	opsctl run ID                                 what it does, holds, and may spend
