@@ -162,7 +162,11 @@ func TestServedInstrumentEndsTheAccountsExhaustion(t *testing.T) {
 // TestGateStandsRandomLife drives gates with arrivals, departures and answers in random
 // order. At any time there is one prober at most, and in the end nobody was forgotten.
 func TestGateStandsRandomLife(t *testing.T) {
-	for seed := range uint64(400) {
+	seeds := uint64(400)
+	if Raced {
+		seeds = 100
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { randomLife(t, seed) })
 	}
 }

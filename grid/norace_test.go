@@ -1,0 +1,6 @@
+//go:build !race
+
+package grid
+
+// Raced tells tests that the race detector watches.
+const Raced = false
