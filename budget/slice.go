@@ -3,7 +3,6 @@ package budget
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,8 +31,10 @@ type Slices struct {
 //
 // Since a slice is a reservation, the bound of law 1 does not change: what is spent from a slice never exceeds it, but for
 // recorded overruns, and a replica that dies is charged for all of it, until somebody corrects that by TrueUp of the slice,
-// whose id begins with "slice/". Near the limit, where a slice would hold less than two calls, each call asks the store. A
-// freeze, a new limit and the turn of a window are noticed within Check while the store can be reached.
+// whose id begins with "slice/". A slice that was not used for a quarter of its lease is given back with the next call of any
+// scopes, or a Sweep; one that holds what another set of scopes lacks, after Check. An overrun is told to the store when the
+// calls in flight within its slice have ended. Near the limit, where a slice would hold less than two calls, each call asks the
+// store. A freeze, a new limit and the turn of a window are noticed within Check while the store can be reached.
 //
 // What it costs: the counts of CapState show whole slices as held, with what was settled or ran out in them, and Top shows
 // them as one call each; windows count a call by the admission of its slice. Thresholds fire when slices are settled, and
@@ -69,13 +70,14 @@ type sliced struct {
 	replica string
 	part    int64 // a slice is at most this part of a limit
 
-	mu    sync.Mutex // of all below, and of slices and rows; never held while the store is asked
-	lanes map[string]*lane
-	rows  map[sliceKey]*sliceRow
-	ended []*sliceRow // oldest first
-	owed  []*slice    // ended, and still to be settled in the store
-	made  int
-	news  map[string]*sliceNews // by account
+	mu     sync.Mutex // of all below, and of slices and rows; never held while the store is asked
+	lanes  map[string]*lane
+	rows   map[sliceKey]*sliceRow
+	ended  []*sliceRow // oldest first
+	owed   []*slice    // ended, and still to be settled in the store
+	made   int
+	tidied time.Time
+	news   map[string]*sliceNews // by account
 
 	// What asked the store for itself asks it again if it is repeated, or it would be reserved twice.
 	direct map[sliceKey]bool
@@ -116,6 +118,7 @@ func (s *sliced) tell(account string, ans *Answer) {
 type lane struct {
 	mu   sync.Mutex
 	gone bool // nothing is sliced here any more
+	used time.Time
 	now  *slice
 	left []CapState // what the store said last
 }
@@ -134,6 +137,7 @@ type slice struct {
 	until       time.Time // of the lease, by this process's clock, on the safe side
 	checked     time.Time
 	retired     bool // nothing more is taken from it
+	owed        bool // all calls have ended, and the store is to be told
 	settled     bool // in the store
 	corrections int
 	left        []CapState
@@ -141,6 +145,7 @@ type slice struct {
 
 // sliceRow is one reservation within a slice.
 type sliceRow struct {
+	one     sync.Mutex // held while it is settled, so that two who do it at once follow each other
 	id      string
 	scopes  []Scope
 	of      *slice
@@ -150,6 +155,8 @@ type sliceRow struct {
 	at      time.Time
 	until   time.Time
 	sources map[string]Amounts
+	said    bool    // usage was reported
+	usage   Amounts // as it was
 }
 
 // mostSliceRows is how many ended reservations are remembered for repeated settlements and receipts.
@@ -194,13 +201,15 @@ func (s *sliced) reserve(ctx context.Context, account string, op *ReserveOp, ans
 	key := laneKey(account, op)
 	l := s.lanes[key]
 	if l == nil {
-		l = &lane{}
+		l = &lane{used: time.Now()}
 		s.lanes[key] = l
 	}
 	s.mu.Unlock()
+	s.tidy(ctx, s.quiet(), s.cfg.Check)
 	s.pay(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.used = time.Now()
 	if sl := l.now; sl != nil {
 		if done, err := s.check(ctx, account, l, op, ans); done || err != nil {
 			return err
@@ -221,8 +230,15 @@ func (s *sliced) reserve(ctx context.Context, account string, op *ReserveOp, ans
 	sl.checked = time.Now()
 	sl.until = sl.checked.Add(s.cfg.Lease * 9 / 10)
 	err := s.Store.Reserve(ctx, account, &ReserveOp{ID: sl.id, Scopes: op.Scopes, Amounts: size, Lease: s.cfg.Lease, Version: op.Version, Links: op.Links}, ans)
-	if err != nil || ans.Stale != "" {
+	if err != nil { // the answer may have been lost, not the slice
+		s.mu.Lock()
+		sl.retired = true
+		s.owe(sl)
+		s.mu.Unlock()
 		return err
+	}
+	if ans.Stale != "" {
+		return nil
 	}
 	if len(ans.Violations) > 0 {
 		return s.forward(ctx, account, l, op, ans)
@@ -246,6 +262,12 @@ func (s *sliced) forward(ctx context.Context, account string, l *lane, op *Reser
 	}
 	s.mu.Unlock()
 	err := s.Store.Reserve(ctx, account, op, ans)
+	held := func(v Violation) bool { return v.Kind == KindHeld }
+	if err == nil && slices.ContainsFunc(ans.Violations, held) && s.tidy(ctx, s.cfg.Check, 0) {
+		crossed, expired := copied(ans.Crossed), copied(ans.Expired)
+		err = s.Store.Reserve(ctx, account, op, ans) // our own slices held it
+		ans.Crossed, ans.Expired = append(ans.Crossed, crossed...), append(ans.Expired, expired...)
+	}
 	if err == nil && len(ans.Left) > 0 {
 		l.left = copied(ans.Left)
 	}
@@ -336,61 +358,13 @@ func (r *sliceRow) again(op *ReserveOp, ans *Answer) error {
 	case !r.bound.Equal(op.Amounts) || !slices.Equal(r.scopes, op.Scopes):
 		return ErrMismatch
 	case r.state != StateOpen:
-		return &StateError{Op: "reserve", ID: r.id, State: r.state, Cause: ErrFinished}
+		return r.refuse("reserve", ErrFinished)
+	case !time.Now().Before(r.until):
+		return &StateError{Op: "reserve", ID: r.id, State: StateExpired, Cause: ErrFinished}
 	}
 	r.answer(ans)
 	ans.Duplicate = true
 	return nil
-}
-
-// retire takes no more from the lane's slice, and settles it when its calls have ended.
-func (s *sliced) retire(ctx context.Context, l *lane) {
-	sl := l.now
-	if sl == nil {
-		return
-	}
-	l.now = nil
-	s.mu.Lock()
-	sl.retired = true
-	if sl.calls == 0 {
-		s.owed = append(s.owed, sl)
-	}
-	s.mu.Unlock()
-	s.pay(ctx)
-}
-
-// pay settles slices that have ended. What the store cannot take now is paid later, or charged when its lease runs out.
-func (s *sliced) pay(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		if len(s.owed) == 0 {
-			s.mu.Unlock()
-			return
-		}
-		sl := s.owed[0]
-		s.owed = s.owed[1:]
-		s.mu.Unlock()
-		sl.pay.Lock()
-		s.mu.Lock()
-		if !sl.tried {
-			sl.tried, sl.asked = true, sl.used
-		}
-		s.mu.Unlock()
-		var ans Answer
-		err := s.Store.Settle(ctx, sl.account, sl.id, sl.asked, &ans)
-		sl.pay.Unlock()
-		s.mu.Lock()
-		if err != nil && !errors.Is(err, ErrUnknownReservation) && !errors.Is(err, ErrMismatch) {
-			s.owed = append(s.owed, sl)
-			s.mu.Unlock()
-			return
-		}
-		sl.settled = true
-		if err == nil {
-			s.hear(sl.account, &ans)
-		}
-		s.mu.Unlock()
-	}
 }
 
 // expire charges what was reserved here and whose lease is over.
@@ -414,9 +388,11 @@ func (s *sliced) end(r *sliceRow, state State, actual Amounts) {
 	sl.open = sl.open.less(r.bound)
 	sl.used = sl.used.Add(actual)
 	r.state, r.actual = state, actual
-	if sl.calls--; sl.calls == 0 && sl.retired {
-		s.owed = append(s.owed, sl)
+	if !sl.used.above(sl.size).IsZero() {
+		sl.retired = true // nobody else knows of an overrun before the slice is settled
 	}
+	sl.calls--
+	s.owe(sl)
 	if s.ended = append(s.ended, r); len(s.ended) > mostSliceRows {
 		delete(s.rows, sliceKey{s.ended[0].of.account, s.ended[0].id})
 		s.ended = s.ended[1:]
@@ -441,6 +417,10 @@ func (s *sliced) move(ctx context.Context, r *sliceRow, state State, actual Amou
 	}
 	if !sl.settled {
 		sl.used, r.actual, r.state = used, actual, state
+		if !used.above(sl.size).IsZero() {
+			sl.retired = true
+			s.owe(sl)
+		}
 		s.mu.Unlock()
 		return nil
 	}

@@ -15,31 +15,23 @@ func (s *sliced) local(account, id string) *sliceRow {
 	return s.rows[sliceKey{account, id}]
 }
 
+func (r *sliceRow) refuse(op string, cause error) error {
+	return &StateError{Op: op, ID: r.id, State: r.state, Cause: cause}
+}
+
 // finish ends an open row, or moves one that was charged.
-func (s *sliced) finish(ctx context.Context, r *sliceRow, op string, state State, actual Amounts, ans *Answer) error {
+func (s *sliced) finish(ctx context.Context, r *sliceRow, state State, actual Amounts, ans *Answer) error {
 	s.mu.Lock()
-	was, late := r.state, !time.Now().Before(r.until)
-	switch {
-	case was == StateOpen:
+	late := r.state != StateOpen || !time.Now().Before(r.until)
+	open := r.state == StateOpen
+	if open {
 		s.end(r, state, actual)
-		s.mu.Unlock()
-	case was == state && r.actual.Equal(actual), state == StateCharged:
-		r.answer(ans)
-		ans.Duplicate = true
-		s.mu.Unlock()
-		return nil
-	case was.Unconfirmed():
-		s.mu.Unlock()
-		late = true
+	}
+	s.mu.Unlock()
+	if !open {
 		if err := s.move(ctx, r, state, actual); err != nil {
 			return err
 		}
-	default:
-		s.mu.Unlock()
-		if state == StateVoided {
-			return &StateError{Op: op, ID: r.id, State: was, Cause: ErrFinished}
-		}
-		return &StateError{Op: op, ID: r.id, State: was, Cause: ErrMismatch}
 	}
 	s.pay(ctx)
 	s.mu.Lock()
@@ -50,28 +42,92 @@ func (s *sliced) finish(ctx context.Context, r *sliceRow, op string, state State
 	return nil
 }
 
+// repeated answers what was done before.
+func (r *sliceRow) repeated(ans *Answer) error {
+	r.answer(ans)
+	ans.Duplicate = true
+	return nil
+}
+
 // Settle implements [Store].
 func (s *sliced) Settle(ctx context.Context, account, id string, actual Amounts, ans *Answer) error {
-	if r := s.local(account, id); r != nil {
-		return s.finish(ctx, r, "settle", StateSettled, actual, ans)
+	r := s.local(account, id)
+	if r == nil {
+		return s.Store.Settle(ctx, account, id, actual, ans)
 	}
-	return s.Store.Settle(ctx, account, id, actual, ans)
+	r.one.Lock()
+	defer r.one.Unlock()
+	s.mu.Lock()
+	switch {
+	case r.said && !r.usage.Equal(actual):
+		defer s.mu.Unlock()
+		return r.refuse("settle", ErrMismatch)
+	case r.said:
+		defer s.mu.Unlock()
+		return r.repeated(ans)
+	case r.state == StateVoided:
+		defer s.mu.Unlock()
+		return r.refuse("settle", ErrFinished)
+	case len(r.sources) > 0: // a receipt knows better
+		defer s.mu.Unlock()
+		r.said, r.usage = true, actual.clone()
+		r.answer(ans)
+		ans.Late = true
+		return nil
+	}
+	s.mu.Unlock()
+	err := s.finish(ctx, r, StateSettled, actual, ans)
+	if err == nil {
+		s.mu.Lock()
+		r.said, r.usage = true, actual.clone()
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // Charge implements [Store].
 func (s *sliced) Charge(ctx context.Context, account, id string, ans *Answer) error {
-	if r := s.local(account, id); r != nil {
-		return s.finish(ctx, r, "charge", StateCharged, r.bound, ans)
+	r := s.local(account, id)
+	if r == nil {
+		return s.Store.Charge(ctx, account, id, ans)
 	}
-	return s.Store.Charge(ctx, account, id, ans)
+	r.one.Lock()
+	defer r.one.Unlock()
+	s.mu.Lock()
+	switch {
+	case r.state == StateVoided:
+		defer s.mu.Unlock()
+		return r.refuse("charge", ErrFinished)
+	case r.state != StateOpen:
+		defer s.mu.Unlock()
+		return r.repeated(ans)
+	}
+	s.mu.Unlock()
+	return s.finish(ctx, r, StateCharged, r.bound, ans)
 }
 
 // Void implements [Store].
 func (s *sliced) Void(ctx context.Context, account, id string, proof Proof, ans *Answer) error {
-	if r := s.local(account, id); r != nil {
-		return s.finish(ctx, r, "void", StateVoided, Amounts{}, ans)
+	if err := proof.Validate(); err != nil {
+		return err
 	}
-	return s.Store.Void(ctx, account, id, proof, ans)
+	r := s.local(account, id)
+	if r == nil {
+		return s.Store.Void(ctx, account, id, proof, ans)
+	}
+	r.one.Lock()
+	defer r.one.Unlock()
+	s.mu.Lock()
+	switch r.state {
+	case StateVoided:
+		defer s.mu.Unlock()
+		return r.repeated(ans)
+	case StateSettled:
+		defer s.mu.Unlock()
+		return r.refuse("void", ErrFinished)
+	}
+	s.mu.Unlock()
+	return s.finish(ctx, r, StateVoided, Amounts{}, ans)
 }
 
 // Release implements [Store].
@@ -90,8 +146,8 @@ func (s *sliced) Renew(ctx context.Context, account, id string, lease time.Durat
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.state != StateOpen {
-		return &StateError{Op: "renew", ID: id, State: r.state, Cause: ErrFinished}
+	if r.state != StateOpen || !time.Now().Before(r.until) {
+		return r.refuse("renew", ErrFinished)
 	}
 	r.until = time.Now().Add(lease)
 	r.answer(ans)
@@ -104,6 +160,8 @@ func (s *sliced) TrueUp(ctx context.Context, account, id string, actual Amounts,
 	if r == nil {
 		return s.Store.TrueUp(ctx, account, id, actual, source, ans)
 	}
+	r.one.Lock()
+	defer r.one.Unlock()
 	s.mu.Lock()
 	heard, twice := r.sources[source]
 	open := r.state == StateOpen
@@ -117,6 +175,7 @@ func (s *sliced) TrueUp(ctx context.Context, account, id string, actual Amounts,
 		if err := s.move(ctx, r, StateSettled, actual); err != nil {
 			return err
 		}
+		s.pay(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,6 +191,7 @@ func (s *sliced) TrueUp(ctx context.Context, account, id string, actual Amounts,
 // Sweep implements [Store].
 func (s *sliced) Sweep(ctx context.Context, account string, max int, ans *Answer) error {
 	ids := s.expire(time.Now())
+	s.tidy(ctx, s.quiet(), 0)
 	s.pay(ctx)
 	err := s.Store.Sweep(ctx, account, max, ans)
 	ans.Expired = append(ans.Expired, ids...)
@@ -174,22 +234,4 @@ func (s *sliced) Close() error {
 		err = errors.Join(err, ErrUnavailable)
 	}
 	return err
-}
-
-func (s *sliced) giveBack(ctx context.Context, of func(key string) bool) {
-	s.mu.Lock()
-	var mine []*lane
-	for key, l := range s.lanes {
-		if of(key) {
-			mine = append(mine, l)
-			delete(s.lanes, key)
-		}
-	}
-	s.mu.Unlock()
-	for _, l := range mine {
-		l.mu.Lock()
-		l.gone = true
-		s.retire(ctx, l)
-		l.mu.Unlock()
-	}
 }

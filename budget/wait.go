@@ -46,8 +46,7 @@ func (l *Ledger) ReserveWait(ctx context.Context, r Request) (Grant, error) {
 		case !errors.Is(err, ErrHeld) || !errors.As(err, &denied):
 			return Grant{}, err
 		}
-		v := denied.Violations[0]
-		l.line.join(place{v.Cap, v.Scope}, w)
+		l.line.join(denied.place(), w)
 	}
 }
 
@@ -64,15 +63,23 @@ func (l *Ledger) places(r *Request) []place {
 	l.caps.resolve(k, r.Amounts, l.now())
 	out := make([]place, len(k.links))
 	for i, link := range k.links {
-		out[i] = place{link.Cap, link.Scopes[0]}
+		out[i] = place(spentKey(link.Cap, link.Scopes))
 	}
 	return out
 }
 
-// place is a count that is waited for.
-type place struct {
-	cap   string
-	scope Scope
+// place is a count that is waited for: a cap, for all of the scopes that it counts together.
+type place string
+
+// place is the count that refused first.
+func (e *DeniedError) place() place {
+	v := e.Violations[0]
+	for _, s := range e.Left {
+		if s.Cap == v.Cap && s.Scope == v.Scope && s.Settled == v.Settled {
+			return place(spentKey(s.Cap, s.Scopes))
+		}
+	}
+	return place(spentKey(v.Cap, []Scope{v.Scope}))
 }
 
 // line is all who wait in this process, by what they wait for.
@@ -242,7 +249,7 @@ func (l *line) freed(states []CapState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range states {
-		if q := l.queues[place{states[i].Cap, states[i].Scope}]; q != nil {
+		if q := l.queues[place(spentKey(states[i].Cap, states[i].Scopes))]; q != nil {
 			q.head().rouse()
 		}
 	}

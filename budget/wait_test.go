@@ -210,3 +210,45 @@ func TestWaitFindsWhatOthersSettle(t *testing.T) {
 		}
 	})
 }
+
+// A cap for several scopes together has one line for each set of them.
+func TestWaitersOfAJoinedCapStandInItsLine(t *testing.T) {
+	joined := budget.Cap{For: budget.Each("tenant").And(budget.Each("instrument")), Meter: budget.MeterTokens, Limit: 100, Per: budget.Lifetime()}
+	request := func(id, instrument string, n int64) budget.Request {
+		return budget.Request{ID: id, Scopes: []budget.Scope{{Kind: "tenant", Name: "acme"}, {Kind: "instrument", Name: instrument}}, Amounts: budget.Amounts{Tokens: n}}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := ledgerOn(t, budget.NewMemory(budget.Volatile()), joined)
+		if _, err := l.Reserve(t.Context(), request("first", "max", 50)); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var in []string
+		var wg sync.WaitGroup
+		start := func(r budget.Request) {
+			wg.Go(func() {
+				if _, err := l.ReserveWait(t.Context(), r); err != nil {
+					t.Errorf("%s: %v", r.ID, err)
+				}
+				mu.Lock()
+				in = append(in, r.ID)
+				mu.Unlock()
+				if err := l.Void(t.Context(), r.ID, budget.ProofNeverDispatched); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		start(request("large", "max", 80))
+		start(request("small", "max", 30))
+		start(request("elsewhere", "fast", 30))
+		if err := l.Void(t.Context(), "first", budget.ProofNeverDispatched); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		wg.Wait()
+		if want := []string{"elsewhere", "large", "small"}; !slices.Equal(in, want) || time.Since(began) > 0 {
+			t.Errorf("served were %v after %v, want %v at once", in, time.Since(began), want)
+		}
+	})
+}
