@@ -120,6 +120,7 @@ func New(cfg Config) (*Agent, error) {
 	fail(a.useMarket(f))
 	fail(a.useRouter(f))
 	fail(a.useLedger(f, limits))
+	fail(a.checkCalled())
 	if cfg.Instructions != "" {
 		a.system, err = grid.EncodeMessage(grid.SystemMessage(cfg.Instructions))
 		fail(err)

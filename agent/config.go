@@ -21,7 +21,13 @@ type Config struct {
 	Tools []tools.Tool
 
 	// Agents are called like tools, under their names: each call is a run of its
-	// own that spends from this run's caps.
+	// own, with the Limits of the agent that is called, RunNanoUSD and RunTokens
+	// among them, and reserves on the caps of every run above it, too. It spends from
+	// this agent's ledger, bounded by its estimates: caps that only the called agent's
+	// own Caps, File or Ledger know are refused here, for they would not count.
+	//
+	// Calls of an agent whose tools are all read-only, and so on below, run at the same
+	// time like those of read-only tools; others alone, in call order.
 	Agents []*Agent
 
 	// File is the one reviewed file of instruments, routes, caps and limits,

@@ -147,16 +147,15 @@ type RefusalKind string
 
 // Why a model op may come back without an answer.
 const (
-	RefusedTooLong     RefusalKind = "too_long"    // the prompt passes the instrument's limit
-	RefusedUnsupported RefusalKind = "unsupported" // the instrument lacks a capability
-	RefusedHeld        RefusalKind = "held"        // would fit once open reservations settle
-	RefusedSpent       RefusalKind = "spent"       // the cap is used up until its window turns
-	RefusedTooBig      RefusalKind = "too_big"     // larger than the whole cap
-	RefusedFrozen      RefusalKind = "frozen"      // an operator stopped the scope
-	RefusedTryLater    RefusalKind = "try_later"   // the instrument is being topped up
-	RefusedBroken      RefusalKind = "broken"      // most calls to the instrument fail
-	RefusedStore       RefusalKind = "store"       // the ledger's store cannot be reached
-	RefusedNoLabel     RefusalKind = "no_label"    // a cap on tool calls wants a label that the run lacks
+	RefusedTooLong  RefusalKind = "too_long"  // the prompt passes the instrument's limit
+	RefusedHeld     RefusalKind = "held"      // would fit once open reservations settle
+	RefusedSpent    RefusalKind = "spent"     // the cap is used up until its window turns
+	RefusedTooBig   RefusalKind = "too_big"   // larger than the whole cap
+	RefusedFrozen   RefusalKind = "frozen"    // an operator stopped the scope
+	RefusedTryLater RefusalKind = "try_later" // the instrument is being topped up
+	RefusedBroken   RefusalKind = "broken"    // most calls to the instrument fail
+	RefusedStore    RefusalKind = "store"     // the ledger's store cannot be reached
+	RefusedNoLabel  RefusalKind = "no_label"  // a cap on tool calls wants a label that the run lacks
 )
 
 // Refusal is a model op that ended without an answer and without holding money.
@@ -198,6 +197,7 @@ type RunOut struct {
 	Status  string        `json:"status"`
 	Refused *Refusal      `json:"refused,omitempty"` // not begun, as in ToolOut
 	Stop    Stop          `json:"stop"`
+	Reason  string        `json:"reason,omitempty"`
 	Totals  Totals        `json:"totals"`
 	Steps   []*StepRecord `json:"steps,omitempty"`
 }

@@ -21,6 +21,8 @@ type runOptions struct {
 	id        string
 	nanoUSD   int64
 	tokens    int64
+	steps     int // None: no limit
+	toolCalls int
 	stream    StreamMode
 	history   []grid.Message
 	before    Conversation
@@ -71,6 +73,25 @@ func CapTokens(n int64) Option {
 		}
 		o.tokens = n
 	}
+}
+
+// Steps is how many model steps this run may take, [None] for any number. It stands in
+// place of Limits.Steps.
+func Steps(n int) Option {
+	return func(o *runOptions) { o.steps = o.limit("Steps", n) }
+}
+
+// ToolCalls is how many tool calls this run may make, those of agents that it calls
+// included, [None] for any number. It stands in place of Limits.ToolCalls.
+func ToolCalls(n int) Option {
+	return func(o *runOptions) { o.toolCalls = o.limit("ToolCalls", n) }
+}
+
+func (o *runOptions) limit(option string, n int) int {
+	if n <= 0 && n != None {
+		o.errs = append(o.errs, fmt.Errorf("agent: %s(%d): give a positive number, or agent.None", option, n))
+	}
+	return n
 }
 
 // StreamMode says when answers are streamed.

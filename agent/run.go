@@ -100,6 +100,12 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 	if o.tokens > 0 {
 		r.state.Limits.RunTokens = o.tokens
 	}
+	if o.steps != 0 {
+		r.state.Limits.Steps = max(o.steps, 0)
+	}
+	if o.toolCalls != 0 {
+		r.state.Limits.ToolCalls = max(o.toolCalls, 0)
+	}
 	if err := r.write(ctx, input, &o); err != nil {
 		return nil, err
 	}
@@ -199,7 +205,7 @@ func (r *run) keep(ctx context.Context, m grid.Message) (MessageRef, error) {
 			if t, ok := r.a.tools.Lookup(c.Name); ok {
 				ref.Calls[i].ReadOnly = t.ReadOnly()
 			} else if r.a.agents[c.Name] != nil {
-				ref.Calls[i].Agent = c.Name
+				ref.Calls[i].Agent, ref.Calls[i].ReadOnly = c.Name, r.a.agents[c.Name].readOnly()
 			}
 		}
 	}
@@ -403,8 +409,8 @@ func (r *run) pendingCall(c CallAt) PendingCall {
 
 // unpark takes a parked run and gives it what was delivered.
 func (a *Agent) unpark(token string, output *tools.Schema, o *runOptions) (*run, error) {
-	if o.labels.Tenant != "" || o.labels.User != "" || o.labels.Tags != nil || o.id != "" || o.nanoUSD != 0 || o.tokens != 0 || o.pin != "" || o.before.Len() > 0 || len(o.history) > 0 {
-		return nil, errors.New("agent: Resume takes decisions and Stream only: labels, caps, pin and history are those the run began with")
+	if o.labels.Tenant != "" || o.labels.User != "" || o.labels.Tags != nil || o.id != "" || o.nanoUSD != 0 || o.tokens != 0 || o.steps != 0 || o.toolCalls != 0 || o.pin != "" || o.before.Len() > 0 || len(o.history) > 0 {
+		return nil, errors.New("agent: Resume takes decisions and Stream only: labels, caps, limits, pin and history are those the run began with")
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -53,6 +53,7 @@ type State struct {
 
 	Stop    Stop        `json:"stop,omitempty"`    // why the run ends; set while the final answer is fetched
 	Reason  string      `json:"reason,omitempty"`  // one sentence
+	Below   string      `json:"below,omitempty"`   // why a cap stopped a run that this one called
 	Failure *Failure    `json:"failure,omitempty"` // with StopError
 	Answer  *MessageRef `json:"answer,omitempty"`
 	Final   bool        `json:"final,omitempty"` // Answer was given as the answer, it is no leftover

@@ -124,12 +124,9 @@ const wrongForm = "the answer does not have the wanted form"
 // refused answers a model op that came back without an answer.
 func (s State) refused(op Op, r Refusal) (State, []Op) {
 	switch r.Kind {
-	case RefusedTooLong, RefusedUnsupported:
+	case RefusedTooLong:
 		if r.Instrument == "" || slices.Contains(s.Exclude, r.Instrument) || s.Pin != "" {
-			if r.Kind == RefusedTooLong {
-				return s.finish(StopTooLong, "no instrument takes a prompt of this size")
-			}
-			return s.fail(Failure{Class: string(r.Kind), Message: r.Detail}).close()
+			return s.finish(StopTooLong, "no instrument takes a prompt of this size")
 		}
 		s.Exclude = append(slices.Clip(slices.Clone(s.Exclude)), r.Instrument)
 		return s.reissue(op)
@@ -266,6 +263,25 @@ func (s State) unsay() State {
 		s.Refs = s.Refs[: n-1 : n-1]
 	}
 	return s
+}
+
+// toldAbove is an answer in words for the model that called the run's agent: with why it
+// is not whole, if it is not.
+func (s State) toldAbove(text string) string {
+	switch s.Stop {
+	case StopCompleted, StopTool:
+		return text
+	case StopError:
+		why := ""
+		if s.Failure != nil {
+			why = s.Failure.Class
+		}
+		return sentence("the agent failed", why, text)
+	}
+	if text == "" {
+		return "the agent stopped without an answer: " + s.told()
+	}
+	return text + "\n\n(The agent was stopped before it was done: " + s.told() + ".)"
 }
 
 // say is a message to the model that the loop writes itself.

@@ -42,7 +42,7 @@ func (w *fakeWorld) answer(op Op) (Outcome, bool) {
 		case p < w.fail:
 			o.Model.Failed = &Failure{Class: "server", Message: "the market failed"}
 		case p < w.fail+w.refuse:
-			kinds := []RefusalKind{RefusedTooLong, RefusedUnsupported, RefusedHeld, RefusedSpent, RefusedTooBig, RefusedFrozen, RefusedTryLater}
+			kinds := []RefusalKind{RefusedTooLong, RefusedHeld, RefusedSpent, RefusedTooBig, RefusedFrozen, RefusedTryLater}
 			o.Model.Refused = &Refusal{Kind: kinds[w.rnd.IntN(len(kinds))], Instrument: "i" + strconv.Itoa(w.rnd.IntN(3)), After: time.Second, Detail: "because"}
 		default:
 			var calls []CallRef

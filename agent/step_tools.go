@@ -131,6 +131,9 @@ func (s State) absorb(done []answered) State {
 		case a.out.Run != nil && a.out.Run.Message != nil:
 			c.State, c.Result = callDone, a.out.Run.Message
 			c.Failed = failed(a.out.Run.Status)
+			if a.out.Run.Stop == StopBudget && s.Below == "" {
+				s.Below = "the agent " + a.op.Name + " was stopped: " + a.out.Run.Reason
+			}
 			s.Totals = s.Totals.plus(a.out.Run.Totals)
 			s = s.record(a.out.Run.Steps...)
 		case a.out.Canceled:
@@ -246,6 +249,9 @@ func (s State) close() (State, []Op) {
 	s = s.answerCalls(missing)
 	if s.Answer == nil && s.LastText != nil {
 		s.Answer = s.LastText
+	}
+	if s.Below != "" && s.Stop != StopBudget {
+		s.Reason += "; before that " + s.Below
 	}
 	s.Phase = phaseDone
 	s.Pending, s.Candidate, s.Again = nil, nil, nil

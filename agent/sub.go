@@ -40,8 +40,8 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 		return Outcome{}, false
 	}
 	r.dropChild(op.Key)
-	out := &RunOut{Status: string(tools.StatusOK), Stop: s.Stop, Totals: s.Totals, Steps: s.Steps}
-	text := "the agent stopped without an answer: " + s.Reason
+	out := &RunOut{Status: string(tools.StatusOK), Stop: s.Stop, Reason: s.Reason, Totals: s.Totals, Steps: s.Steps}
+	text := ""
 	if s.Answer != nil {
 		if m, err := child.load(ctx, *s.Answer); err == nil {
 			text = m.Text()
@@ -49,9 +49,8 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 	}
 	if verr := child.verdict(ctx, err); verr != nil {
 		out.Status = string(tools.StatusError)
-		text = sentence("the agent failed", s.Reason, text)
 	}
-	answer := r.subAnswer(context.WithoutCancel(ctx), call.ID, text, out)
+	answer := r.subAnswer(context.WithoutCancel(ctx), call.ID, s.toldAbove(text), out)
 	answer.Waited = s.Waited
 	answer.Canceled = ctx.Err() != nil
 	return answer, true
@@ -107,7 +106,7 @@ func (r *run) child(ctx context.Context, op Op, call grid.ToolCall) (c *run, pro
 	if op.Left > 0 && (limits.Wall == 0 || limits.Wall > op.Left) {
 		limits.Wall = op.Left // its work is work of the runs above it
 	}
-	c = &run{a: a, ledger: r.ledger, estimator: r.estimator, later: r.later, blobs: r.blobs, strictMoney: r.strictMoney, inbox: r.inbox, client: r.client, parent: r}
+	c = &run{a: a, ledger: r.ledger, estimator: r.estimator, later: r.later, blobs: r.blobs, strictMoney: r.strictMoney || a.strictMoney, inbox: r.inbox, client: r.client, parent: r}
 	c.state = State{
 		Version: LoopVersion, Agent: a.cfg.Name, Fingerprint: a.print, Run: keyRun(op.Key), Limits: limits, Labels: s.Labels,
 		Kind: string(a.kind(nil)), Parents: append(append([]string{}, s.Parents...), s.Run),
