@@ -520,3 +520,48 @@ func TestTheFileCapsCallsAndMetersOfTools(t *testing.T) {
 		})
 	}
 }
+
+// A call waits for a while for what others hold, and then goes on without.
+func TestACallWaitsForWhatOthersHold(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		frees  time.Duration
+		waited time.Duration
+		mails  int64
+	}{
+		{"given back in time", 3 * time.Second, 3 * time.Second, 1},
+		{"given back too late", time.Hour, 10 * time.Second, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMarket(t, gridtest.Config{})
+				turns(m, calls(mailCall()), say("done"))
+				l := ledgerOf(t, callCap(budget.Account(), 1))
+				if _, err := l.Reserve(t.Context(), budget.Request{ID: "other", Amounts: budget.Amounts{ToolCalls: 1}, Lease: 2 * time.Hour}); err != nil {
+					t.Fatal(err)
+				}
+				free := time.AfterFunc(tc.frees, func() { _ = l.Void(context.Background(), "other", budget.ProofNeverDispatched) })
+				defer free.Stop()
+				var ran atomic.Int64
+				live := agent.Start[string](t.Context(), open(t, m, agent.Config{Tools: []tools.Tool{mail(&ran)}, Ledger: l}), "go")
+				waits, done := 0, agent.HeldDone{}
+				for e := range live.Events() {
+					switch e := e.(type) {
+					case agent.HeldWait:
+						waits++
+					case agent.HeldDone:
+						done = e
+					}
+				}
+				res, err := live.Result()
+				stands(t, res, err)
+				if err != nil || ran.Load() != tc.mails || waits != 1 || done.OK != (tc.mails > 0) || done.Waited != tc.waited || res.Waited != tc.waited || res.Elapsed >= time.Second {
+					t.Errorf("%d mails, waited %v (%v, %+v), worked %v: %v", ran.Load(), res.Waited, waits, done, res.Elapsed, err)
+				}
+				if said := toolMessages(res); tc.mails == 0 && !strings.Contains(said[0], "calls that are under way") {
+					t.Errorf("the model is told %q", said)
+				}
+			})
+		})
+	}
+}
