@@ -33,15 +33,21 @@ var (
 // is the only caller of [Step]. The State it returns is good at every exit: with
 // an error the run can be driven on from it.
 func Drive(ctx context.Context, ex Executor, s State) (State, error) {
+	err := drive(ctx, ex, &s)
+	return s, err
+}
+
+// drive is Drive on a State in place: the run's stack has no copy of it while ops are
+// carried out.
+func drive(ctx context.Context, ex Executor, s *State) error {
 	var outcomes []Outcome
 	for {
-		var ops []Op
-		s, ops = Step(s, outcomes)
+		ops := s.advance(outcomes)
 		if len(ops) == 0 {
-			return s, nil
+			return nil
 		}
 		if ex.Rotate() {
-			return s, ErrRotate
+			return ErrRotate
 		}
 		limit := s.Limits.Parallel
 		if limit <= 0 {
@@ -50,8 +56,16 @@ func Drive(ctx context.Context, ex Executor, s State) (State, error) {
 		var err error
 		outcomes, err = ex.Do(ctx, limit, ops)
 		if err != nil {
-			s, _ = Step(s, outcomes)
-			return s, err
+			s.advance(outcomes)
+			return err
 		}
 	}
+}
+
+// advance is apart from its caller, whose frame would else hold the copies of Step.
+//
+//go:noinline
+func (s *State) advance(outcomes []Outcome) (ops []Op) {
+	*s, ops = Step(*s, outcomes)
+	return ops
 }

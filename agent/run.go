@@ -274,14 +274,23 @@ func (r *run) drive(parent context.Context, events *queue) error {
 	r.events = events
 	r.changes, r.alerts = r.a.look().Changes, r.a.alerts.told.Load()
 	ctx, span := r.startSpan(ctx)
-	s, err := Drive(ctx, &inProcess{run: r}, r.state)
-	r.state = s
+	err := r.loop(ctx)
 	r.retire(ctx, err)
 	r.endSpan(span, err)
 	r.events = nil
-	r.a.reconciler.add(s.Steps[r.handed:])
-	r.handed = len(s.Steps)
+	r.a.reconciler.add(r.state.Steps[r.handed:])
+	r.handed = len(r.state.Steps)
 	return r.verdict(ctx, err)
+}
+
+// loop drives the run. Its handlers see r.state as it was at the start: it changes
+// when they are done.
+func (r *run) loop(ctx context.Context) error {
+	s := new(State)
+	*s = r.state
+	err := drive(ctx, &inProcess{run: r}, s)
+	r.state = *s
+	return err
 }
 
 // define sets the caps that the run has for itself. It waits until the run's id

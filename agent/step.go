@@ -17,15 +17,22 @@ import (
 //
 // Step never changes what the State it was given points to.
 func Step(s State, outcomes []Outcome) (State, []Op) {
+	ops := s.step(outcomes)
+	return s, ops
+}
+
+// step changes the copy that Step was given, in place: a State is large, and what
+// is passed on by value stays on the stack of every run.
+func (s *State) step(outcomes []Outcome) []Op {
 	if s.Phase == phaseDone {
-		return s, nil
+		return nil
 	}
 	if s.Phase == phaseStart && len(s.Pending) == 0 {
 		return s.ask()
 	}
-	s, done := s.take(outcomes)
+	done := s.take(outcomes)
 	if len(done) > 0 {
-		s = s.clock(done)
+		s.clock(done)
 	}
 	for _, o := range done {
 		if o.out.Canceled {
@@ -57,7 +64,7 @@ func Step(s State, outcomes []Outcome) (State, []Op) {
 			return s.rested(done[0])
 		}
 	}
-	return s, s.Pending
+	return s.Pending
 }
 
 // answered is a pending op with what came of it.
@@ -67,9 +74,9 @@ type answered struct {
 }
 
 // take pairs outcomes with pending ops, in op order, and leaves the rest pending.
-func (s State) take(outcomes []Outcome) (State, []answered) {
+func (s *State) take(outcomes []Outcome) []answered {
 	if len(outcomes) == 0 {
-		return s, nil
+		return nil
 	}
 	var done []answered
 	var rest []Op
@@ -82,12 +89,12 @@ func (s State) take(outcomes []Outcome) (State, []answered) {
 		done = append(done, answered{op, outcomes[i]})
 	}
 	s.Pending = rest
-	return s, done
+	return done
 }
 
 // clock adds the wall time of one wave. Parking and waiting for a top-up do not
 // count: nobody works then.
-func (s State) clock(done []answered) State {
+func (s *State) clock(done []answered) {
 	var first, last time.Time
 	var waited time.Duration
 	for _, a := range done {
@@ -108,11 +115,10 @@ func (s State) clock(done []answered) State {
 	}
 	s.Waited += waited
 	s.Elapsed += max(last.Sub(first)-waited, 0)
-	return s
 }
 
 // ask issues the next ordinary model op, or the final one when a limit is reached.
-func (s State) ask() (State, []Op) {
+func (s *State) ask() []Op {
 	switch {
 	case s.Limits.Steps > 0 && s.Taken >= s.Limits.Steps:
 		return s.finish(StopSteps, "the limit of "+strconv.Itoa(s.Limits.Steps)+" steps is reached")
@@ -126,7 +132,7 @@ func (s State) ask() (State, []Op) {
 	return s.emit(op)
 }
 
-func (s State) modelOp() Op {
+func (s *State) modelOp() Op {
 	kind := s.Kind
 	if s.Repairs > 0 {
 		kind = kindExtract
@@ -141,7 +147,7 @@ func (s State) modelOp() Op {
 }
 
 // reissue asks for the same op once more: same key, next issue, fresh budgets.
-func (s State) reissue(op Op) (State, []Op) {
+func (s *State) reissue(op Op) []Op {
 	op.Issue++
 	if op.Model != nil {
 		in := *op.Model
@@ -152,7 +158,7 @@ func (s State) reissue(op Op) (State, []Op) {
 }
 
 // emit makes ops pending and stamps them with the wall time that is left.
-func (s State) emit(ops ...Op) (State, []Op) {
+func (s *State) emit(ops ...Op) []Op {
 	left := time.Duration(0)
 	if s.Limits.Wall > 0 {
 		left = max(s.Limits.Wall-s.Elapsed, time.Millisecond)
@@ -164,10 +170,10 @@ func (s State) emit(ops ...Op) (State, []Op) {
 		ops[i].Left = left
 	}
 	s.Pending = ops
-	return s, ops
+	return ops
 }
 
-func (s State) key(index int) string {
+func (s *State) key(index int) string {
 	return s.Run + "/" + strconv.Itoa(s.Turn) + "/" + strconv.Itoa(index)
 }
 
@@ -178,37 +184,35 @@ func (s *State) aside() string {
 	return s.Run + "/" + strconv.Itoa(s.Turn) + "/x" + strconv.Itoa(s.Index)
 }
 
-func (s State) waitLeft() time.Duration { return max(s.Limits.Wait-s.Waited, 0) }
+func (s *State) waitLeft() time.Duration { return max(s.Limits.Wait-s.Waited, 0) }
 
 // add appends to the transcript. It copies: two Steps from one State must not
 // share what follows.
-func (s State) add(refs ...MessageRef) State {
+func (s *State) add(refs ...MessageRef) {
 	out := make([]*MessageRef, len(s.Refs), len(s.Refs)+len(refs))
 	copy(out, s.Refs)
 	for i := range refs {
 		out = append(out, &refs[i])
 	}
 	s.Refs = out
-	return s
 }
 
-func (s State) record(r ...*StepRecord) State {
+func (s *State) record(r ...*StepRecord) {
 	out := make([]*StepRecord, len(s.Steps), len(s.Steps)+len(r))
 	copy(out, s.Steps)
 	s.Steps = append(out, r...)
-	return s
 }
 
 // stop sets why the run ends; the first reason stands.
-func (s State) stop(why Stop, reason string) State {
+func (s *State) stop(why Stop, reason string) *State {
 	if s.Stop == "" {
 		s.Stop, s.Reason = why, reason
 	}
 	return s
 }
 
-func (s State) fail(f Failure) State {
-	s = s.stop(StopError, f.Message)
+func (s *State) fail(f Failure) *State {
+	s.stop(StopError, f.Message)
 	if s.Failure == nil {
 		s.Failure = &f
 	}

@@ -8,7 +8,7 @@ import (
 
 // modelDone goes on from a model op: to tools, to a check, to the end, or to
 // the same question again.
-func (s State) modelDone(a answered) (State, []Op) {
+func (s *State) modelDone(a answered) []Op {
 	out := a.out.Model
 	if out == nil {
 		if s.Phase == phaseFinal {
@@ -19,7 +19,7 @@ func (s State) modelDone(a answered) (State, []Op) {
 		}
 		return s.fail(Failure{Class: "executor", Message: "the executor returned no outcome for a model op"}).close()
 	}
-	s = s.account(out)
+	s.account(out)
 	if s.Phase == phaseFinal {
 		if out.Refused != nil && out.Refused.Kind == RefusedFrozen {
 			return s.park(a.op, PauseFrozen, out.Refused.Detail) // the answer is owed after the thaw
@@ -39,12 +39,12 @@ func (s State) modelDone(a answered) (State, []Op) {
 	return s.fail(Failure{Class: "executor", Message: "the executor returned an empty model outcome"}).close()
 }
 
-func (s State) overTime() (State, []Op) {
+func (s *State) overTime() []Op {
 	return s.finish(StopWall, "the limit of "+s.Limits.Wall.String()+" of work is reached")
 }
 
 // account adds what a model op used, whether it brought an answer or not.
-func (s State) account(out *ModelOut) State {
+func (s *State) account(out *ModelOut) {
 	r := out.Record
 	s.Totals.Attempts += len(r.Attempts)
 	s.Totals.CostNanoUSD += r.CostNanoUSD
@@ -58,14 +58,13 @@ func (s State) account(out *ModelOut) State {
 		}
 	}
 	if out.Message != nil || len(r.Attempts) > 0 {
-		s = s.record(&r)
+		s.record(&r)
 	}
-	return s
 }
 
 // took takes an answer. Whether tools are called decides what comes next, never
 // the finish reason.
-func (s State) took(a answered, m MessageRef) (State, []Op) {
+func (s *State) took(a answered, m MessageRef) []Op {
 	s.Exclude, s.Held = nil, 0
 	if m.Text {
 		s.LastText = &m
@@ -76,9 +75,9 @@ func (s State) took(a answered, m MessageRef) (State, []Op) {
 	if len(m.Calls) > 0 {
 		// Calls that nobody offered: they are answered, so that the transcript
 		// stays valid, and the text counts.
-		s = s.add(m)
+		s.add(m)
 		for _, c := range m.Calls {
-			s = s.add(note(c.ID, "not run: no tool was offered in this step"))
+			s.add(note(c.ID, "not run: no tool was offered in this step"))
 		}
 	}
 	if s.Verify != "" {
@@ -88,21 +87,21 @@ func (s State) took(a answered, m MessageRef) (State, []Op) {
 			Verify: &VerifyIn{Step: s.Turn, Candidate: m}})
 	}
 	if len(m.Calls) == 0 {
-		s = s.add(m)
+		s.add(m)
 	}
 	s.Answer, s.Final = &m, true
 	return s.stop(StopCompleted, "the model answered").close()
 }
 
 // verified goes on from the check of a candidate answer.
-func (s State) verified(a answered) (State, []Op) {
+func (s *State) verified(a answered) []Op {
 	m := s.Candidate
 	s.Candidate = nil
 	if m == nil || a.out.Verify == nil {
 		return s.fail(Failure{Class: "executor", Message: "the executor returned no outcome for a verify op"}).close()
 	}
 	if len(m.Calls) == 0 {
-		s = s.add(*m)
+		s.add(*m)
 	}
 	if a.out.Verify.OK {
 		s.Answer, s.Final = m, true
@@ -114,7 +113,7 @@ func (s State) verified(a answered) (State, []Op) {
 	}
 	s.Repairs++
 	s.Turn++
-	s = s.add(say("Your answer does not have the required form. " + a.out.Verify.Problem +
+	s.add(say("Your answer does not have the required form. " + a.out.Verify.Problem +
 		"\nAnswer again with the corrected JSON only."))
 	return s.ask()
 }
@@ -122,7 +121,7 @@ func (s State) verified(a answered) (State, []Op) {
 const wrongForm = "the answer does not have the wanted form"
 
 // refused answers a model op that came back without an answer.
-func (s State) refused(op Op, r Refusal) (State, []Op) {
+func (s *State) refused(op Op, r Refusal) []Op {
 	switch r.Kind {
 	case RefusedTooLong:
 		if r.Instrument == "" || slices.Contains(s.Exclude, r.Instrument) || s.Pin != "" {
@@ -161,22 +160,22 @@ const (
 )
 
 // rest sleeps before op is issued again.
-func (s State) rest(op Op, d time.Duration, reason string) (State, []Op) {
+func (s *State) rest(op Op, d time.Duration, reason string) []Op {
 	s.Phase = phaseRest
-	s, ops := s.emit(Op{Kind: OpSleep, Name: reason, Key: s.aside(), Issue: 1, Sleep: &SleepIn{For: d, Reason: reason}})
+	ops := s.emit(Op{Kind: OpSleep, Name: reason, Key: s.aside(), Issue: 1, Sleep: &SleepIn{For: d, Reason: reason}})
 	s.Again = &op
-	return s, ops
+	return ops
 }
 
 // park waits for somebody outside before op is issued again.
-func (s State) park(op Op, why PauseReason, detail string) (State, []Op) {
+func (s *State) park(op Op, why PauseReason, detail string) []Op {
 	s.Phase = phaseRest
-	s, ops := s.emit(Op{Kind: OpAwait, Name: string(why), Key: s.aside(), Issue: 1, Await: &AwaitIn{Reason: why, Detail: detail}})
+	ops := s.emit(Op{Kind: OpAwait, Name: string(why), Key: s.aside(), Issue: 1, Await: &AwaitIn{Reason: why, Detail: detail}})
 	s.Again = &op
-	return s, ops
+	return ops
 }
 
-func (s State) rested(a answered) (State, []Op) {
+func (s *State) rested(a answered) []Op {
 	op := s.Again
 	s.Again = nil
 	if op == nil {
@@ -201,14 +200,14 @@ func (s State) rested(a answered) (State, []Op) {
 
 // finish asks for the answer at a limit: no tools, floor size, paid from the
 // allowance that was reserved from the start.
-func (s State) finish(why Stop, reason string) (State, []Op) {
-	s = s.stop(why, reason)
-	s = s.answerCalls("not run: " + s.told())
+func (s *State) finish(why Stop, reason string) []Op {
+	s.stop(why, reason)
+	s.answerCalls("not run: " + s.told())
 	s.Phase = phaseFinal
 	s.Turn++
 	s.Index = 0
 	s.Exclude = nil
-	s = s.add(say("Stop here: " + s.told() + ". No tool can be called any more. Answer now with what you have, briefly, and say what is missing."))
+	s.add(say("Stop here: " + s.told() + ". No tool can be called any more. Answer now with what you have, briefly, and say what is missing."))
 	return s.emit(Op{
 		Kind: OpModel, Name: s.Agent, Key: s.key(0), Issue: 1,
 		Model: &ModelIn{
@@ -220,7 +219,7 @@ func (s State) finish(why Stop, reason string) (State, []Op) {
 
 // told is the reason in words for the model: denials and errors name tenants and
 // hosts, which are none of its business.
-func (s State) told() string {
+func (s *State) told() string {
 	switch s.Stop {
 	case StopBudget:
 		return "the budget is used up"
@@ -231,23 +230,23 @@ func (s State) told() string {
 }
 
 // finalDone ends a run at its limit: with the answer, else with the last text.
-func (s State) finalDone(a answered) (State, []Op) {
+func (s *State) finalDone(a answered) []Op {
 	m := a.out.Model.Message
 	if r := a.out.Model.Refused; r != nil && r.Kind == RefusedStore {
 		return s.park(a.op, PauseStore, r.Detail)
 	}
 	if m == nil {
 		// The question was never answered; it does not belong in the history.
-		s = s.unsay()
+		s.unsay()
 		s.Answer = s.LastText
 		if s.Answer == nil && a.out.Model.Failed != nil && s.Failure == nil {
 			s.Failure = a.out.Model.Failed
 		}
 		return s.close()
 	}
-	s = s.add(*m)
+	s.add(*m)
 	for _, c := range m.Calls {
-		s = s.add(note(c.ID, "not run: "+s.told()))
+		s.add(note(c.ID, "not run: "+s.told()))
 	}
 	if m.Text {
 		s.Answer, s.Final = m, true
@@ -258,11 +257,10 @@ func (s State) finalDone(a answered) (State, []Op) {
 }
 
 // unsay takes back a question of the loop's own that stands last.
-func (s State) unsay() State {
+func (s *State) unsay() {
 	if n := len(s.Refs); n > 0 && s.Refs[n-1].Inline != nil && s.Refs[n-1].Role == "user" {
 		s.Refs = s.Refs[: n-1 : n-1]
 	}
-	return s
 }
 
 // toldAbove is an answer in words for the model that called the run's agent: with why it

@@ -3,8 +3,8 @@ package agent
 import "slices"
 
 // startCalls begins the turn of an assistant message that calls tools.
-func (s State) startCalls(m MessageRef) (State, []Op) {
-	s = s.add(m)
+func (s *State) startCalls(m MessageRef) []Op {
+	s.add(m)
 	s.Calls = make([]call, len(m.Calls))
 	for i, c := range m.Calls {
 		s.Calls[i] = call{Ref: c}
@@ -19,7 +19,7 @@ func (s State) startCalls(m MessageRef) (State, []Op) {
 // nextWave issues the next calls of the turn: neighbouring read-only calls go
 // together, at most Limits.Parallel at once, any other call goes alone; waves go
 // in call order.
-func (s State) nextWave() (State, []Op) {
+func (s *State) nextWave() []Op {
 	s.Phase = phaseTools
 	from := slices.IndexFunc(s.Calls, func(c call) bool { return c.State == callTodo })
 	if from < 0 {
@@ -54,18 +54,18 @@ func (s State) nextWave() (State, []Op) {
 
 // turnMessage is the assistant message whose calls are under way: the results
 // are added only when all of them are there.
-func (s State) turnMessage() MessageRef { return *s.Refs[len(s.Refs)-1] }
+func (s *State) turnMessage() MessageRef { return *s.Refs[len(s.Refs)-1] }
 
 // toolsDone takes the results of a wave.
-func (s State) toolsDone(done []answered) (State, []Op) {
-	s = s.absorb(done)
+func (s *State) toolsDone(done []answered) []Op {
+	s.absorb(done)
 	for _, a := range done {
 		if a.out.OverTime && s.Limits.Wall > 0 {
 			s.Elapsed = max(s.Elapsed, s.Limits.Wall)
 		}
 	}
 	if len(s.Pending) > 0 {
-		return s, s.Pending
+		return s.Pending
 	}
 	if i := slices.IndexFunc(s.Calls, func(c call) bool { return c.State == callHalt }); i >= 0 {
 		return s.halted(*s.Calls[i].Refused)
@@ -85,7 +85,7 @@ func (s State) toolsDone(done []answered) (State, []Op) {
 }
 
 // halted parks the run, or ends it, because the ledger refused calls of the wave.
-func (s State) halted(r Refusal) (State, []Op) {
+func (s *State) halted(r Refusal) []Op {
 	why := PauseFrozen
 	switch r.Kind {
 	case RefusedStore:
@@ -98,11 +98,11 @@ func (s State) halted(r Refusal) (State, []Op) {
 }
 
 // absorb keeps the results of tool and run ops.
-func (s State) absorb(done []answered) State {
+func (s *State) absorb(done []answered) *State {
 	if s.Phase != phaseTools {
 		for _, a := range done {
 			if a.out.Model != nil {
-				s = s.account(a.out.Model)
+				s.account(a.out.Model)
 			}
 		}
 		return s
@@ -135,7 +135,7 @@ func (s State) absorb(done []answered) State {
 				s.Below = "the agent " + a.op.Name + " was stopped: " + a.out.Run.Reason
 			}
 			s.Totals = s.Totals.plus(a.out.Run.Totals)
-			s = s.record(a.out.Run.Steps...)
+			s.record(a.out.Run.Steps...)
 		case a.out.Canceled:
 			// The end of the run answers it.
 		default:
@@ -149,7 +149,7 @@ func (s State) absorb(done []answered) State {
 // failed reports whether a call may have failed for want of a better model.
 func failed(status string) bool { return status != "ok" && status != statusBudget }
 
-func (s State) callIndex(op Op) int {
+func (s *State) callIndex(op Op) int {
 	switch {
 	case op.Tool != nil:
 		return op.Tool.Index
@@ -161,7 +161,7 @@ func (s State) callIndex(op Op) int {
 
 // decided takes what people decided about calls that asked, or that a halt is over.
 // Calls go on when all are decided, so that they run in call order.
-func (s State) decided(done []answered) (State, []Op) {
+func (s *State) decided(done []answered) []Op {
 	s.Calls = slices.Clone(s.Calls)
 	for _, a := range done {
 		if a.op.Await == nil {
@@ -184,13 +184,13 @@ func (s State) decided(done []answered) (State, []Op) {
 		}
 	}
 	if len(s.Pending) > 0 {
-		return s, s.Pending
+		return s.Pending
 	}
 	return s.nextWave()
 }
 
 // endTurn adds the results in call order and asks the model again.
-func (s State) endTurn() (State, []Op) {
+func (s *State) endTurn() []Op {
 	failed, ends := 0, -1
 	for i, c := range s.Calls {
 		if c.Failed {
@@ -216,16 +216,16 @@ func (s State) endTurn() (State, []Op) {
 		s.Totals.Escalations++
 		s.Stumbles = 0
 	}
-	s = s.answerCalls("")
+	s.answerCalls("")
 	s.Turn++
 	return s.ask()
 }
 
 // answerCalls adds an answer for every call of the turn, in call order: its
 // result, else why there is none.
-func (s State) answerCalls(missing string) State {
+func (s *State) answerCalls(missing string) {
 	if len(s.Calls) == 0 {
-		return s
+		return
 	}
 	refs := make([]MessageRef, len(s.Calls))
 	for i, c := range s.Calls {
@@ -236,17 +236,17 @@ func (s State) answerCalls(missing string) State {
 		}
 	}
 	s.Calls = nil
-	return s.add(refs...)
+	s.add(refs...)
 }
 
 // close ends the run with a transcript that can be sent: every call answered
 // once, in call order.
-func (s State) close() (State, []Op) {
+func (s *State) close() []Op {
 	if s.Phase == phaseFinal && s.Answer == nil {
-		s = s.unsay()
+		s.unsay()
 	}
 	missing := "not run: " + s.told()
-	s = s.answerCalls(missing)
+	s.answerCalls(missing)
 	if s.Answer == nil && s.LastText != nil {
 		s.Answer = s.LastText
 	}
@@ -255,5 +255,5 @@ func (s State) close() (State, []Op) {
 	}
 	s.Phase = phaseDone
 	s.Pending, s.Candidate, s.Again = nil, nil, nil
-	return s, nil
+	return nil
 }

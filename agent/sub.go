@@ -33,8 +33,8 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 		}
 		r.settle(ctx, p, true)
 	}
-	s, err := Drive(ctx, &inProcess{run: child}, child.state)
-	child.state = s
+	err = child.loop(ctx)
+	s := &child.state
 	child.retire(ctx, err)
 	if errors.Is(err, ErrParked) {
 		return Outcome{}, false
