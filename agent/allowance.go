@@ -92,10 +92,7 @@ func (r *run) ensureAllowance(ctx context.Context, in *ModelIn) error {
 	need := r.estimator.Prompt(r.answerPrompt(in, inst.Instrument, answerBytes), now)
 	output := r.estimator.Output(inst.ID, finalTokens, now)
 	for _, room := range []int64{need + r.slack(need), need} {
-		err := r.reserveAllowance(ctx, room, inst.ID, budget.Request{
-			Scopes:  r.scopesOn(inst.Instrument),
-			Amounts: amounts(room+output, inst.Price.NanoUSDPerUnit),
-		})
+		err := r.reserveAllowance(ctx, room, inst.ID, r.scopesOn(inst.Instrument), amounts(room+output, inst.Price.NanoUSDPerUnit))
 		if err == nil {
 			return nil
 		}
@@ -119,21 +116,23 @@ func (r *run) slack(tokens int64) int64 {
 	return tokens / 8
 }
 
-func (r *run) reserveAllowance(ctx context.Context, room int64, instrument string, req budget.Request) error {
-	w := &r.allowance
-	req.ID = r.id + "/answer/" + r.a.incarnation()
-	req.Lease, req.Idle, req.Swap = allowanceLease(r.state.Limits), true, w.id
-	grant, err := r.ledger.Reserve(ctx, req)
+func (r *run) reserveAllowance(ctx context.Context, room int64, instrument string, scopes []budget.Scope, amount budget.Amounts) error {
+	w, req := &r.allowance, &r.asked
+	*req = budget.Request{
+		ID: r.id + "/answer/" + r.a.incarnation(), Scopes: scopes, Amounts: amount,
+		Lease: allowanceLease(r.state.Limits), Idle: true, Swap: w.id,
+	}
+	err := r.ledger.ReserveInto(ctx, req, &r.grant)
 	if req.Swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
 		w.id, req.Swap = "", ""
-		grant, err = r.ledger.Reserve(ctx, req)
+		err = r.ledger.ReserveInto(ctx, req, &r.grant)
 	}
 	if err != nil {
 		r.later.add(unsettled{id: req.ID, how: releaseAll}, err)
 		return err
 	}
-	w.id, w.instrument, w.prompt, w.amount, w.scopes = req.ID, instrument, room, req.Amounts, req.Scopes
-	r.left(grant.Left)
+	w.id, w.instrument, w.prompt, w.amount, w.scopes = req.ID, instrument, room, amount, scopes
+	r.left(r.grant.Left)
 	return nil
 }
 

@@ -43,15 +43,15 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 		defer r.watch.turn(DoingModel, at.Instrument, at.Start)
 	}
 	id := c.op.Key + "/" + c.incarnation + "/" + strconv.Itoa(c.attempts)
-	grant, amount, err := c.reserve(ctx, id, prompt, at)
+	amount, err := c.reserve(ctx, id, prompt, at)
 	if err != nil {
 		// The answer may have been lost, not the reservation: nothing is dispatched on it.
 		r.later.add(unsettled{id: id, how: voidAll, proof: budget.ProofNeverDispatched}, err)
 		c.denied(ctx, err)
 		return ctx, err
 	}
-	r.left(grant.Left)
-	r.crossed(grant.Crossed)
+	r.left(r.grant.Left)
+	r.crossed(r.grant.Crossed)
 	c.reserved = amount.NanoUSD
 	c.openSpan(ctx)
 	actx, span := r.a.tracing.Attempt(c.spanCtx, tracing.AttemptStart{URL: at.URL, Number: at.Number, Start: at.Start, Instrument: at.Instrument, Reservation: id})
@@ -67,7 +67,7 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 // the instrument does not say otherwise.
 const templateTokens = 512
 
-func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at *grid.Attempt) (grant budget.Grant, amount budget.Amounts, err error) {
+func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at *grid.Attempt) (amount budget.Amounts, err error) {
 	r := c.r
 	prompt := r.estimator.Prompt(p, at.Start)
 	scopes := r.scopesOn(c.instrument)
@@ -82,19 +82,20 @@ func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at 
 	}
 	for try := 0; ; try++ {
 		amount = amounts(prompt+r.estimator.Output(at.Instrument, int64(at.MaxTokens), at.Start), c.price.NanoUSDPerUnit)
-		grant, err = r.ledger.Reserve(ctx, budget.Request{ID: id, Scopes: scopes, Amounts: amount, Lease: lease, Swap: swap})
+		r.asked = budget.Request{ID: id, Scopes: scopes, Amounts: amount, Lease: lease, Swap: swap}
+		err = r.ledger.ReserveInto(ctx, &r.asked, &r.grant)
 		if swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
 			swap = "" // its lease ran out while a long tool worked
 			continue
 		}
 		var denied *budget.DeniedError
 		if err == nil || !errors.As(err, &denied) || try == shrinkTries {
-			return grant, amount, err
+			return amount, err
 		}
 		room, ok := shrink(denied, prompt, c.price.NanoUSDPerUnit)
 		fits := r.estimator.MaxTokens(at.Instrument, room, at.Start)
 		if !ok || fits < finalTokens || fits >= int64(at.MaxTokens) {
-			return grant, amount, err
+			return amount, err
 		}
 		at.MaxTokens = int(fits)
 		c.rec.Shrunk = true
@@ -148,7 +149,9 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 		rec.CostNanoUSD, rec.CostSource = actual.NanoUSD, CostEstimate
 		c.counted(at, a.prompt, u)
 		owed.how, owed.actual = settleUse, actual
-		err = c.settled(r.ledger.Settle(ctx, a.id, actual))
+		if err = r.ledger.SettleInto(ctx, a.id, actual, &r.settlement); err == nil {
+			c.settled(&r.settlement)
+		}
 		c.rec.InputTokens += u.PromptTokens
 		c.rec.OutputTokens += rec.Tokens - u.PromptTokens
 		if u.CachedTokens != nil {
@@ -157,7 +160,10 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 	default:
 		rec.Tokens = a.amount.Tokens
 		rec.CostNanoUSD, rec.CostSource = a.amount.NanoUSD, CostBound
-		err = c.settled(r.ledger.Charge(ctx, a.id))
+		var s budget.Settlement
+		if s, err = r.ledger.Charge(ctx, a.id); err == nil {
+			c.settled(&s)
+		}
 	}
 	if err != nil && !r.later.add(owed, err) {
 		r.warn(c.in.Step, "a reservation could not be settled; it is charged when its lease runs out: "+err.Error())
@@ -176,21 +182,17 @@ func (c *modelCall) End(ctx context.Context, at *grid.Attempt, v grid.Verdict) {
 // not says nothing of what the attempt costs.
 func countsPrompt(u *grid.Usage) bool { return u != nil && u.TotalTokens > u.CompletionTokens }
 
-func (c *modelCall) settled(s budget.Settlement, err error) error {
-	if err != nil {
-		return err
-	}
+func (c *modelCall) settled(s *budget.Settlement) {
 	c.r.left(s.Left)
 	c.r.crossed(s.Crossed)
 	if s.Overrun && !s.Duplicate {
-		o, err := c.r.a.overrun(c.base, BudgetOverrun{Step: c.in.Step}, s, c.r.id, c.instrument.ID)
+		o, err := c.r.a.overrun(c.base, BudgetOverrun{Step: c.in.Step}, *s, c.r.id, c.instrument.ID)
 		emit(c.r, o)
 		if err != nil {
 			c.r.warn(c.in.Step, "an overrun could not be halted: "+err.Error())
 		}
 		c.r.warn(c.in.Step, c.instrument.ID+" used more than its bound; the excess is recorded as overrun, and the bound is raised")
 	}
-	return nil
 }
 
 func (r *run) left(caps []budget.CapState) {

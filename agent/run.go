@@ -52,6 +52,9 @@ type run struct {
 	estimator   *budget.Estimator
 	counted     counted
 	allowance   allowance
+	asked       budget.Request    // memory for what the ledger is asked
+	grant       budget.Grant      // and for its last answers
+	settlement  budget.Settlement // likewise
 	leftNanoUSD int64
 	leftPercent int
 	market      *market
