@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/gridloop/gridloop/grid/internal/h1"
 )
 
 // Chat asks an instrument and returns its whole answer. It follows the market's
@@ -90,6 +92,9 @@ func (k *call) prepare() error {
 	if len(messages) == 0 {
 		return k.fail(ClassCaller, errors.New("no messages: the conversation needs at least one"))
 	}
+	if err := k.sendable(req.Header); err != nil {
+		return err
+	}
 	if req.MaxTokens < 0 {
 		return k.fail(ClassCaller, fmt.Errorf("MaxTokens %d is negative: leave it 0 for %d", req.MaxTokens, DefaultMaxTokens))
 	}
@@ -144,6 +149,16 @@ func (k *call) prepare() error {
 			return k.fail(ClassTooLong, &TooLongError{Max: limit})
 		}
 		k.maxTokens = int(min(int64(k.maxTokens), left))
+	}
+	return nil
+}
+
+// sendable refuses a header that no transport sends: trying again would not mend it.
+func (k *call) sendable(h http.Header) error {
+	for name, values := range h {
+		if !h1.Sendable(name, values) {
+			return k.fail(ClassCaller, fmt.Errorf("header field %q cannot be sent: its name must be a token, its values without control characters", printable(name)))
+		}
 	}
 	return nil
 }

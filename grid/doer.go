@@ -72,6 +72,9 @@ func (d *doer) Do(req *http.Request) (*http.Response, error) {
 	}
 	k := &call{client: c, began: time.Now(), req: &Request{Notify: d.options.Notify, Wait: d.options.Wait, Tenant: d.options.Tenant}}
 	k.theirs = strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
+	if err := k.sendable(req.Header); err != nil {
+		return nil, err
+	}
 	passed := passedBody{b: sent}
 	if strings.HasSuffix(req.URL.Path, "/chat/completions") && req.Method == http.MethodPost {
 		if !passed.read() {

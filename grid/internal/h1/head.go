@@ -34,13 +34,21 @@ func ordinary(req *http.Request) bool {
 		case "Transfer-Encoding", "Trailer", "Connection", "Expect", "Upgrade", "Keep-Alive", "Proxy-Connection", "Te":
 			return false
 		}
-		if !isToken(name) || textproto.CanonicalMIMEHeaderKey(name) != name {
+		if !Sendable(name, values) || textproto.CanonicalMIMEHeaderKey(name) != name {
 			return false
 		}
-		for _, v := range values {
-			if !isValue(v) {
-				return false
-			}
+	}
+	return true
+}
+
+// Sendable tells whether a header field can be sent at all, by any transport.
+func Sendable(name string, values []string) bool {
+	if !isToken(name) {
+		return false
+	}
+	for _, v := range values {
+		if !isValue(v) {
+			return false
 		}
 	}
 	return true
