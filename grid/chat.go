@@ -379,8 +379,7 @@ func (k *call) verdict(v *Verdict, out *outcome) {
 func (k *call) status(ctx context.Context, res *http.Response, v *Verdict, out *outcome) {
 	buf := k.client.buffers.Get().(*[]byte)
 	defer k.client.buffers.Put(buf)
-	// A body that breaks off still has its status.
-	b, _ := readUpTo(res.Body, (*buf)[:0], maxErrorBytes)
+	b := readError(res.Body, (*buf)[:0])
 	f := readFault(b)
 	k.hide(&f)
 	dry := res.StatusCode == http.StatusServiceUnavailable && k.lane != nil &&

@@ -161,6 +161,17 @@ func reasonOf(err error) error {
 	return nil
 }
 
+// readError reads the body of an error. One that breaks off, or does not come, still has
+// its status.
+func readError(body io.ReadCloser, dst []byte) []byte {
+	stop := time.AfterFunc(errorTime, func() { _ = body.Close() })
+	defer stop.Stop()
+	b, _ := readUpTo(body, dst, maxErrorBytes)
+	return b
+}
+
+const errorTime = 10 * time.Second
+
 func readUpTo(r io.Reader, dst []byte, limit int) ([]byte, error) {
 	for len(dst) < limit {
 		if len(dst) == cap(dst) {

@@ -227,7 +227,7 @@ func (k *call) forward(req *http.Request, p *passedBody) (res *http.Response, ou
 		}
 		return res, out
 	}
-	body, _ := readUpTo(res.Body, nil, maxErrorBytes)
+	body := readError(res.Body, nil)
 	_ = res.Body.Close()
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	k.status(ctx, res, &v, &out)
