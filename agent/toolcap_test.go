@@ -325,7 +325,7 @@ func TestARunWithoutTheLabelOfACallCapEnds(t *testing.T) {
 	a := open(t, m, agent.Config{Tools: []tools.Tool{mail(&ran)}, Ledger: ledgerOf(t, callCap(budget.Each("tenant"), 5))})
 	res, err := agent.Run[string](t.Context(), a, "go")
 	stands(t, res, err)
-	if !errors.Is(err, budget.ErrNoLabel) || !strings.Contains(err.Error(), "tenant") || ran.Load() != 0 {
+	if !errors.Is(err, budget.ErrNoLabel) || !strings.Contains(err.Error(), "tenant") || ran.Load() != 0 || res.Stop != agent.StopError {
 		t.Errorf("%d mails: %v", ran.Load(), err)
 	}
 }
