@@ -148,11 +148,15 @@ func (r *run) releaseAllowance(ctx context.Context) {
 
 // waitHelps reports whether a denial of kind held can turn into a grant when
 // other runs settle. What this run and those above it keep back for their own
-// answers never does: waiting for it would be waiting for oneself.
-func (r *run) waitHelps(d *budget.DeniedError) bool {
+// answers never does: waiting for it would be waiting for oneself. The answer
+// itself takes the place of what its own run keeps back.
+func (r *run) waitHelps(d *budget.DeniedError, answer bool) bool {
 	for _, v := range d.Violations {
 		own := int64(0)
 		for at := r; at != nil; at = at.parent {
+			if answer && at == r {
+				continue
+			}
 			if w := &at.allowance; w.id != "" && slices.Contains(w.scopes, v.Scope) || w.id != "" && v.Scope.Kind == budget.ScopeAccount {
 				own += w.amount.Get(v.Meter)
 			}

@@ -75,8 +75,8 @@ func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at 
 	if c.in.Final {
 		swap = r.allowance.take()
 		defer func() {
-			if errors.Is(err, budget.ErrUnavailable) {
-				r.allowance.id = swap // it may stand, and must be given back
+			if err != nil {
+				r.allowance.id = swap // it stands, or may, and must be given back
 			}
 		}()
 	}
@@ -186,7 +186,7 @@ func (c *modelCall) settled(s *budget.Settlement) {
 	c.r.left(s.Left)
 	c.r.crossed(s.Crossed)
 	if s.Overrun && !s.Duplicate {
-		o, err := c.r.a.overrun(c.base, BudgetOverrun{Step: c.in.Step}, *s, c.r.id, c.instrument.ID)
+		o, err := c.r.a.overrun(c.base, c.r.ledger, BudgetOverrun{Step: c.in.Step}, *s, c.r.id, c.instrument.ID)
 		emit(c.r, o)
 		if err != nil {
 			c.r.warn(c.in.Step, "an overrun could not be halted: "+err.Error())

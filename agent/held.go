@@ -14,7 +14,7 @@ import (
 func (c *modelCall) standsInLine(err error) bool {
 	var denied *budget.DeniedError
 	return c.r.a.spending.Held == HeldLine && !c.inVain && !c.in.Final && c.base.Err() == nil &&
-		errors.Is(err, budget.ErrHeld) && errors.As(err, &denied) && c.r.waitHelps(denied)
+		errors.Is(err, budget.ErrHeld) && errors.As(err, &denied) && c.r.waitHelps(denied, false)
 }
 
 // waitHeld stands in line for room for the call and for the answer at a limit. It

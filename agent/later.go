@@ -38,6 +38,7 @@ const (
 	chargeAll  settling = "charge"
 	voidAll    settling = "void"
 	releaseAll settling = "release"
+	forgetRun  settling = "forget" // id is the run's
 )
 
 const (
@@ -53,7 +54,7 @@ func newLater(l *budget.Ledger) *later {
 
 // add takes over a settlement that failed with err, if the store may be back later.
 func (q *later) add(u unsettled, err error) bool {
-	if !errors.Is(err, budget.ErrUnavailable) {
+	if !errors.Is(err, budget.ErrUnavailable) && !(u.how == forgetRun && errors.Is(err, budget.ErrStillOpen)) {
 		return false
 	}
 	q.mu.Lock()
@@ -121,6 +122,8 @@ func (q *later) settle(u unsettled) error {
 		err = q.ledger.Void(ctx, u.id, u.proof)
 	case releaseAll:
 		err = q.ledger.Release(ctx, u.id)
+	case forgetRun:
+		err = q.ledger.Forget(ctx, budget.Scope{Kind: scopeRun, Name: u.id})
 	}
 	return err
 }

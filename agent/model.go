@@ -403,7 +403,7 @@ func (c *modelCall) refusal(err error) (*Refusal, *Failure) {
 			kind = RefusedTooBig
 		case errors.Is(err, budget.ErrSpent):
 			kind = RefusedSpent
-		case errors.Is(err, budget.ErrHeld) && c.r.waitHelps(denied):
+		case errors.Is(err, budget.ErrHeld) && c.r.waitHelps(denied, c.in.Final):
 			kind = RefusedHeld
 		case errors.Is(err, budget.ErrHeld):
 			kind = RefusedSpent

@@ -70,7 +70,7 @@ func (a *Agent) paid(ctx context.Context, step *StepRecord, at *AttemptRecord, r
 	}
 	if settled.Overrun && !settled.Duplicate && actual.Tokens <= max(at.Tokens, at.ReservedTokens) {
 		// The lot was dearer than the price bound; more tokens were announced at once.
-		if _, err := a.overrun(ctx, BudgetOverrun{Step: step.Step}, settled, step.Run, at.Instrument); err != nil {
+		if _, err := a.overrun(ctx, a.ledger, BudgetOverrun{Step: step.Step}, settled, step.Run, at.Instrument); err != nil {
 			return 0, err
 		}
 	}

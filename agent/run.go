@@ -317,8 +317,17 @@ func (r *run) retire(ctx context.Context, err error) {
 	defer cancel()
 	r.releaseAllowance(ctx)
 	if err == nil {
-		r.blameOn(r.ledger.Forget(ctx, budget.Scope{Kind: scopeRun, Name: r.state.Run}))
+		r.blameOn(r.forget(ctx))
 	}
+}
+
+// forget drops the run's counts and caps: at once, or when what it owes is settled.
+func (r *run) forget(ctx context.Context) error {
+	err := r.ledger.Forget(ctx, budget.Scope{Kind: scopeRun, Name: r.id})
+	if err != nil && r.later.add(unsettled{id: r.id, how: forgetRun}, err) {
+		return nil
+	}
+	return err
 }
 
 // blameOn keeps an error that must not hide the run's own result.

@@ -145,8 +145,8 @@ func mergeWord[S ~string](field, key string, code, file S, errs *[]error) S {
 }
 
 // overrun announces that a call used more than was reserved for it, and halts what
-// the policy says.
-func (a *Agent) overrun(ctx context.Context, o BudgetOverrun, s budget.Settlement, run, instrument string) (BudgetOverrun, error) {
+// the policy says, in the ledger that the call was reserved in.
+func (a *Agent) overrun(ctx context.Context, ledger *budget.Ledger, o BudgetOverrun, s budget.Settlement, run, instrument string) (BudgetOverrun, error) {
 	o.Instrument, o.OverNanoUSD, o.OverTokens = instrument, s.Over.NanoUSD, s.Over.Tokens
 	a.tracing.BudgetOverrun(ctx, tracing.Hold{Reservation: s.ID, Instrument: instrument, Step: o.Step, ReservedNanoUSD: s.Reserved.NanoUSD, SettledNanoUSD: s.Actual.NanoUSD, Overrun: true})
 	var passed []budget.Scope
@@ -171,9 +171,20 @@ func (a *Agent) overrun(ctx context.Context, o BudgetOverrun, s budget.Settlemen
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	var errs []error
+	var frozen []budget.Freeze
+	if len(halt) > 0 {
+		frozen, _ = ledger.Freezes(ctx) // if they cannot be read, a halt is better than none
+	}
+	until := time.Now().Add(HaltTime)
 	for _, scope := range halt {
+		if slices.ContainsFunc(frozen, func(f budget.Freeze) bool {
+			return f.Scope == scope && (f.Until.IsZero() || f.Until.After(until))
+		}) {
+			o.Halted = append(o.Halted, scope.String()) // for longer, by somebody else
+			continue
+		}
 		reason := fmt.Sprintf("a call on %s used %s more than was reserved for it", instrument, s.Over)
-		err := a.ledger.Freeze(ctx, scope, reason, time.Now().Add(HaltTime), "agent "+a.cfg.Name)
+		err := ledger.Freeze(ctx, scope, reason, until, "agent "+a.cfg.Name)
 		if err == nil {
 			o.Halted = append(o.Halted, scope.String())
 		}

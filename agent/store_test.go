@@ -22,6 +22,8 @@ type flaky struct {
 	mu   sync.Mutex
 	away func() bool // asked before each operation
 	lost func() bool // the operation is done, its answer is lost
+
+	forgets bool // runs are not forgotten, either, while it is away
 }
 
 var errAway = errors.New("connection refused")
@@ -73,6 +75,13 @@ func (f *flaky) Void(ctx context.Context, account, id string, p budget.Proof, an
 
 func (f *flaky) Release(ctx context.Context, account, id string, ans *budget.Answer) error {
 	return f.do(func() error { return f.Store.Release(ctx, account, id, ans) })
+}
+
+func (f *flaky) Forget(ctx context.Context, account string, run budget.Scope) error {
+	if !f.forgets {
+		return f.Store.Forget(ctx, account, run)
+	}
+	return f.do(func() error { return f.Store.Forget(ctx, account, run) })
 }
 
 func (f *flaky) Open(ctx context.Context, account, prefix string) (rs []budget.Reservation, err error) {
@@ -230,4 +239,33 @@ func TestSettlementsThatAreOwedEndWithTheAgent(t *testing.T) {
 			t.Errorf("the bill is %d: %+v", m.Bill(""), s)
 		}
 	})
+}
+
+// The counts and the caps of a run whose last settlement is owed are dropped when that was paid.
+func TestARunIsForgottenWhenTheStoreIsBack(t *testing.T) {
+	for _, away := range []string{"all", "settlements"} {
+		t.Run(away, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMarket(t, gridtest.Config{})
+				f, l := flakyLedger(t)
+				f.forgets = away == "all"
+				m.Model(func(gridtest.Turn) gridtest.Reply { f.set(always); return say("done") })
+				a := open(t, m, agent.Config{Ledger: l})
+				res, err := agent.Run[string](t.Context(), a, "go", agent.Cap(budget.USD(0.50)))
+				if err != nil || res.Text != "done" {
+					t.Fatal(res.Text, err)
+				}
+				time.Sleep(time.Minute)
+				f.set(never)
+				time.Sleep(time.Minute)
+				caps, err := l.Caps(t.Context())
+				if err != nil || len(caps) != 1 {
+					t.Errorf("caps are left: %+v, %v", caps, err)
+				}
+				if s := state(t, l, account().ID()); s.Settled != res.Cost.NanoUSD || s.Held != 0 {
+					t.Errorf("the result says %v: %+v", res.Cost, s)
+				}
+			})
+		})
+	}
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/gridloop/gridloop/budget"
 )
 
 // LiveRun is a run of this process as it stood when [Agent.Live] looked. It holds
@@ -140,7 +138,7 @@ func (a *Agent) forget(token string) {
 	defer done()
 	// A parked run holds nothing. If this fails, the counts of a run that spends no more
 	// stay for as long as the store keeps any.
-	_ = r.ledger.Forget(ctx, budget.Scope{Kind: scopeRun, Name: r.id})
+	_ = r.forget(ctx)
 }
 
 // watch is what others may see of a run under way. Writing it is a few stores under a
