@@ -88,8 +88,8 @@ func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at 
 			swap = "" // its lease ran out while a long tool worked
 			continue
 		}
-		var denied *budget.DeniedError
-		if err == nil || !errors.As(err, &denied) || try == shrinkTries {
+		denied, ok := errors.AsType[*budget.DeniedError](err)
+		if !ok || try == shrinkTries {
 			return amount, err
 		}
 		room, ok := shrink(denied, prompt, c.price.NanoUSDPerUnit)

@@ -12,9 +12,9 @@ import (
 // standsInLine reports whether the policy is to wait for what others hold, and
 // waiting may help.
 func (c *modelCall) standsInLine(err error) bool {
-	var denied *budget.DeniedError
-	return c.r.a.spending.Held == HeldLine && !c.inVain && !c.in.Final && c.base.Err() == nil &&
-		errors.Is(err, budget.ErrHeld) && errors.As(err, &denied) && c.r.waitHelps(denied, false)
+	denied, ok := errors.AsType[*budget.DeniedError](err)
+	return ok && c.r.a.spending.Held == HeldLine && !c.inVain && !c.in.Final && c.base.Err() == nil &&
+		errors.Is(err, budget.ErrHeld) && c.r.waitHelps(denied, false)
 }
 
 // waitHeld stands in line for room for the call and for the answer at a limit. It
