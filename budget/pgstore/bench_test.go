@@ -164,6 +164,7 @@ func BenchmarkTwoReplicas(b *testing.B) {
 		for range 2 {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), workerEnv+"=rush "+dsn)
+			cmd.SysProcAttr = tied(&syscall.SysProcAttr{}, syscall.SIGKILL)
 			cmd.Stderr = os.Stderr
 			out, err := cmd.StdoutPipe()
 			if err != nil {

@@ -127,6 +127,7 @@ func startWorker(t testing.TB, what string) *exec.Cmd {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), workerEnv+"="+what)
+	cmd.SysProcAttr = tied(&syscall.SysProcAttr{}, syscall.SIGKILL)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -247,7 +248,7 @@ func (c crashed) holds(t *testing.T) {
 func kills(short int) (int, int64) {
 	switch {
 	case os.Getenv("GRIDLOOP_LONG") != "":
-		return 1000, 30_000_000
+		return 1000, 12_000_000
 	case racing:
 		short /= 2
 	}

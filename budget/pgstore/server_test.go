@@ -118,7 +118,7 @@ func (s *server) command(name string, args ...string) *exec.Cmd {
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "TZ=UTC")
 	// Nothing outlives this process, however it ends. The server takes SIGQUIT for an immediate stop.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Pdeathsig: syscall.SIGQUIT}
+	cmd.SysProcAttr = tied(&syscall.SysProcAttr{Credential: s.as}, syscall.SIGQUIT)
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 
 	"github.com/gridloop/gridloop/budget/budgettest"
@@ -24,6 +25,7 @@ func TestTheStopButtonReachesFourProcesses(t *testing.T) {
 	took := budgettest.StopButton(t, store, func(file string) *exec.Cmd {
 		cmd := exec.Command(exe)
 		cmd.Env = append(os.Environ(), workerEnv+"=stop "+dsn+" "+file)
+		cmd.SysProcAttr = tied(&syscall.SysProcAttr{}, syscall.SIGKILL)
 		return cmd
 	})
 	t.Logf("the last admission came %v after the button was pressed", took)

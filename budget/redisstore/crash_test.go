@@ -128,6 +128,7 @@ func startWorker(t testing.TB, what string) *exec.Cmd {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), workerEnv+"="+what)
+	cmd.SysProcAttr = tied(&syscall.SysProcAttr{}, syscall.SIGKILL)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ func startServer(t testing.TB, args ...string) *server {
 func (s *server) start() {
 	s.t.Helper()
 	s.cmd = exec.Command(s.args[0], s.args[1:]...)
+	s.cmd.SysProcAttr = tied(&syscall.SysProcAttr{}, syscall.SIGKILL)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
