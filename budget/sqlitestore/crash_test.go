@@ -65,7 +65,11 @@ func spend() int {
 	if os.Getenv("SQLITESTORE_RELEASE") != "" {
 		sqlitestore.ReleaseOnExpiry(s)
 	}
-	l, err := budget.Open(ctx, budget.Config{Store: s, Lease: workLease})
+	var l *budget.Ledger
+	err := budget.ErrUnavailable
+	for errors.Is(err, budget.ErrUnavailable) { // a process that was stopped may hold the file's lock for long
+		l, err = budget.Open(ctx, budget.Config{Store: s, Lease: workLease})
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 3
@@ -84,7 +88,8 @@ func spend() int {
 	for caller := range callers {
 		wg.Go(func() {
 			for n := 0; !stopped.Load(); n++ {
-				if err := call(ctx, l, bills, fmt.Sprintf("%d/%d/%d", os.Getpid(), caller, n)); err != nil {
+				err := call(ctx, l, bills, fmt.Sprintf("%d/%d/%d", os.Getpid(), caller, n))
+				if err != nil && !errors.Is(err, budget.ErrUnavailable) { // nothing was dispatched, or the bound is charged
 					fmt.Fprintln(os.Stderr, err)
 					failed.Store(true)
 					return
