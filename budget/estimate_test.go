@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -142,5 +143,42 @@ func TestAnEstimateNeverWrapsOrPanics(t *testing.T) {
 	}
 	if _, err := budget.NewEstimator("guess"); !errors.Is(err, budget.ErrInvalid) {
 		t.Errorf("an unknown mode: %v", err)
+	}
+}
+
+func TestABoundHasAllOfItsPartsAndNoMore(t *testing.T) {
+	small := budget.Prompt{Instrument: "x", Bytes: 400, Template: 512, Counted: 100, CountedBytes: 400}
+	next := budget.Prompt{Instrument: "x", Bytes: 2000, Template: 512, Counted: 400, CountedBytes: 1000, NewBytes: 1000}
+	dense := budget.Used{Prompt: budget.Prompt{Instrument: "x", Bytes: 1000}, PromptTokens: 1000}
+	for _, tc := range []struct {
+		name   string
+		mode   budget.EstimateMode
+		seen   []budget.Used
+		prompt budget.Prompt
+		want   int64
+	}{
+		{"a small prompt has room for another template", "", nil, small, 100 + 128},
+		{"what is new is no fault of the supplier's", "", []budget.Used{{Prompt: next, PromptTokens: 1900}}, next, 400*9/4*11/10 + 1000},
+		{"dense text is no denser than its bytes", budget.EstimateCalibrated, slices.Repeat([]budget.Used{dense}, 32), next, 600 + 1000},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := estimator(t, tc.mode)
+			for _, u := range tc.seen {
+				e.Observe(u, monday)
+			}
+			if got := e.Prompt(tc.prompt, monday); got != tc.want {
+				t.Errorf("the bound is %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestWhatRaisedABoundIsForgottenAfterAWeek(t *testing.T) {
+	e := estimator(t, "")
+	e.Observe(budget.Used{Prompt: budget.Prompt{Instrument: "x"}, MaxTokens: 100, CompletionTokens: 200}, monday)
+	for day, want := range map[int]int64{0: 220, 6: 220, 7: 100, 14: 100} {
+		if got := e.Output("x", 100, monday.AddDate(0, 0, day)); got != want {
+			t.Errorf("after %d days 100 tokens are bound by %d, want %d", day, got, want)
+		}
 	}
 }

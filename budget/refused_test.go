@@ -188,3 +188,22 @@ func TestASwapIsNeverRefusedFromMemory(t *testing.T) {
 		}
 	})
 }
+
+// What can never fit is not asked for again and again, either; what does fit is not refused with it.
+func TestARequestThatIsTooBigCostsNoStoreTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := elsewhere(t, eachTenant)
+		before := s.reserves.Load()
+		for range 1000 {
+			if _, err := l.Reserve(t.Context(), tokensOf("again", "acme", 101)); !errors.Is(err, budget.ErrTooBig) {
+				t.Fatal(err)
+			}
+		}
+		if asked := s.reserves.Load() - before; asked != 1 {
+			t.Errorf("the store was asked %d times", asked)
+		}
+		if spentNow(t, l, "acme", 100) {
+			t.Error("100 of 100 are refused")
+		}
+	})
+}
