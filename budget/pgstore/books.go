@@ -33,9 +33,7 @@ type account struct {
 	ids  map[countKey]int64 // of counts; one that is gone is found out when it is locked
 	seen map[int64]int64    // when counts were touched last, as this process knows: a server that says less has forgotten
 
-	last    int64     // the server's time in the last batch
-	heard   time.Time // when that was
-	nextDue int64     // no lease that this process knows is over before
+	last    int64 // the server's time in the last batch
 	tending tending
 }
 
@@ -55,9 +53,7 @@ const (
 	maxScopes = 3
 	// maxKnown bounds what is remembered of counts between batches.
 	maxKnown = 100_000
-	// probeEach is how often leases of other processes are looked for.
-	probeEach = time.Second
-	never     = math.MaxInt64
+	never    = math.MaxInt64
 )
 
 func newAccount(name string) *account {
@@ -71,7 +67,6 @@ func (a *account) distrust(err error) {
 	a.forgot = a.forgot || errors.Is(err, ErrForgot)
 	a.clearCaps()
 	a.ids = map[countKey]int64{}
-	a.nextDue = 0
 	if a.seen == nil || len(a.seen) > maxKnown {
 		a.seen = map[int64]int64{}
 	}
@@ -81,9 +76,6 @@ func (a *account) clearCaps() {
 	a.version, a.edits, a.shared = 0, -1, 0
 	a.caps, a.anchors, a.freezes = map[string]*rules.Cap{}, map[budget.Scope]*anchor{}, map[budget.Scope]budget.Freeze{}
 }
-
-// guess is about what the server's clock says.
-func (a *account) guess() int64 { return a.last + int64(time.Since(a.heard)) }
 
 // learnFrom takes over what a committed batch knows.
 func (a *account) learnFrom(b *books) {
@@ -107,10 +99,7 @@ func (a *account) learnFrom(b *books) {
 		}
 	}
 	a.highest = max(a.highest, a.version)
-	a.last, a.heard = b.now, time.Now()
-	if a.nextDue = min(b.nextDue, b.now+int64(b.store.probeEach)); len(b.due) > 0 {
-		a.nextDue = 0
-	}
+	a.last = b.now
 	a.tending.ended += b.ended
 }
 
@@ -162,7 +151,6 @@ type books struct {
 	changed     []*count
 	reserved    []*row // to be inserted
 	transformed []*row // to be updated
-	nextDue     int64
 	nextOld     int64
 	ended       int64
 }
@@ -199,9 +187,6 @@ func (b *books) touch(r *row) {
 	if !r.dirty && !r.fresh {
 		r.dirty = true
 		b.transformed = append(b.transformed, r)
-	}
-	if r.State == budget.StateOpen {
-		b.nextDue = min(b.nextDue, r.Expires)
 	}
 	for i := range r.Links {
 		b.touchCount(b.byID[r.Links[i].Count.ID])

@@ -644,6 +644,24 @@ func TestClockNeverRunsBackwards(t *testing.T) {
 	}
 }
 
+// What nobody may count on any more is in nobody's way, whichever process it belonged to.
+func TestReserveEndsLeasesOfOtherProcesses(t *testing.T) {
+	wall := stopped(time.Now())
+	first := closing(t, fresh(t))
+	second := closing(t, At(startServer(t).dsn(), Schema(first.schema), Timeout(patience)))
+	first.clock, second.clock = wall.now, wall.now
+	l, other := ledger(t, first, crashCap(100)), ledger(t, second, crashCap(100))
+	_, err := other.Reserve(t.Context(), money("b", 1)) // it has just looked
+	must(t, err)
+	_, err = l.Reserve(t.Context(), budget.Request{ID: "a", Amounts: budget.Amounts{NanoUSD: 99}, Idle: true, Lease: 10 * time.Millisecond})
+	must(t, err)
+	wall.pass(10 * time.Millisecond)
+	g, err := other.Reserve(t.Context(), money("c", 99))
+	if err != nil || !slices.Equal(g.Expired, []string{"a"}) {
+		t.Fatalf("%+v, %v", g, err)
+	}
+}
+
 func TestTablesStayBounded(t *testing.T) {
 	const keep = 24
 	wall := stopped(time.Now())

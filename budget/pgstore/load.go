@@ -39,7 +39,6 @@ const (
 	rowColumns  = "id, scopes, state, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections"
 	selectRows  = "SELECT r.* FROM unnest($2::bytea[]) AS k (key) CROSS JOIN LATERAL (SELECT " + rowColumns + " FROM @reservation WHERE account = $1 AND id = k.key FOR UPDATE) r"
 	selectDue   = "SELECT " + rowColumns + " FROM @reservation WHERE account = $2 AND NOT ended AND due <= (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED"
-	selectNext  = "SELECT due FROM @reservation WHERE account = $2 AND NOT ended AND due > (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT 1"
 	selectOld   = "SELECT " + rowColumns + " FROM @reservation WHERE account = $2 AND ended AND due <= (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED"
 	selectYoung = "SELECT due FROM @reservation WHERE account = $2 AND ended AND due > (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT 1"
 	selectGone  = "SELECT c.* FROM unnest($2::bytea[]) AS k (key) CROSS JOIN LATERAL (SELECT run, until FROM @closed WHERE account = $1 AND run = k.key OFFSET 0) c"
@@ -131,19 +130,16 @@ type wanted struct {
 	links  map[countKey]*budget.Link
 	create map[countKey]bool // of links: may be new
 	sweep  int
-	probe  bool
 	forget int
 }
 
 func (b *books) wants(tasks []*task) *wanted {
-	a := b.account
 	w := &wanted{links: map[countKey]*budget.Link{}, create: map[countKey]bool{}}
 	ids, runs := map[string]bool{}, map[string]bool{}
 	for _, t := range tasks {
 		b.alone = b.alone || t.alone
 		w.sweep += t.sweep
 		w.forget += t.forget
-		w.probe = w.probe || t.sweep > 0 && t.op == nil
 		if t.id != "" {
 			ids[t.id] = true
 		}
@@ -169,11 +165,6 @@ func (b *books) wants(tasks []*task) *wanted {
 	for run := range runs {
 		w.runs = append(w.runs, []byte(run))
 	}
-	now := a.guess()
-	w.probe = w.probe || now >= a.nextDue-int64(2e6)
-	if b.nextDue = a.nextDue; w.probe && w.sweep > 0 {
-		b.nextDue = never
-	}
 	return w
 }
 
@@ -189,16 +180,9 @@ func (b *books) queueLoads(out *pgx.Batch, w *wanted) (answers []func(pgx.Rows) 
 		out.Queue(b.store.sql(selectRows), a.id, ids)
 		answers = append(answers, b.readRow(nil))
 	}
-	if w.probe && w.sweep > 0 {
-		said := b.store.said()
-		out.Queue(b.store.sql(selectDue), said, a.id, a.last, w.sweep+1)
-		out.Queue(b.store.sql(selectNext), said, a.id, a.last)
-		answers = append(answers, b.readRow(func(r *row) { b.due = append(b.due, r) }), func(rows pgx.Rows) error {
-			var due int64
-			err := rows.Scan(&due)
-			b.nextDue = min(b.nextDue, due)
-			return err
-		})
+	if w.sweep > 0 {
+		out.Queue(b.store.sql(selectDue), b.store.said(), a.id, a.last, w.sweep)
+		answers = append(answers, b.readRow(func(r *row) { b.due = append(b.due, r) }))
 	}
 	if b.nextOld = never; w.forget > 0 {
 		said, until := b.store.said(), max(a.last, a.tending.excess)

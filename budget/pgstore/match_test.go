@@ -84,7 +84,7 @@ func (p *twin) reopen(i int) {
 		}
 	}
 	p.stores[i] = At(shared.server.dsn(), Schema(p.schema))
-	p.stores[i].clock, p.stores[i].probeEach = time.Now, 0
+	p.stores[i].clock = time.Now
 	for side, store := range []budget.Store{p.stores[i], p.memory} {
 		l, err := budget.Open(p.t.Context(), budget.Config{Store: store, Caps: p.caps(), Account: "acct"})
 		if err != nil {

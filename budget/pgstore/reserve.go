@@ -82,7 +82,6 @@ func (b *books) reserve(op *budget.ReserveOp, ans *budget.Answer) error {
 	}
 	b.rows[r.ID] = r
 	b.reserved = append(b.reserved, r)
-	b.nextDue = min(b.nextDue, r.Expires)
 	return nil
 }
 

@@ -24,18 +24,17 @@ const (
 // Store is a [budget.Store] in a PostgreSQL database. Safe for concurrent use; any number of Stores, in any number of
 // processes, may work on one database. Make it with [At] or [Open].
 type Store struct {
-	dsn       string
-	prefix    string
-	schema    string
-	timeout   time.Duration
-	keep      int64
-	existing  bool
-	releases  bool             // only for the test of the test: leases that run out are given back, as others do
-	clock     func() time.Time // only for tests, instead of the server's; zero is the server's
-	probeEach time.Duration
-	names     *strings.Replacer
-	texts     sync.Map // statements with their names put in
-	windows   sync.Map // of caps, by what they are written as
+	dsn      string
+	prefix   string
+	schema   string
+	timeout  time.Duration
+	keep     int64
+	existing bool
+	releases bool             // only for the test of the test: leases that run out are given back, as others do
+	clock    func() time.Time // only for tests, instead of the server's; zero is the server's
+	names    *strings.Replacer
+	texts    sync.Map // statements with their names put in
+	windows  sync.Map // of caps, by what they are written as
 
 	opening chan struct{} // holds a token while nobody opens
 	pool    *pgxpool.Pool
@@ -70,7 +69,7 @@ func Keep(reservations int) Option { return func(s *Store) { s.keep = int64(rese
 func Existing() Option { return func(s *Store) { s.existing = true } }
 
 func newStore(opts []Option) *Store {
-	s := &Store{probeEach: probeEach, opening: make(chan struct{}, 1), accounts: map[string]*account{}}
+	s := &Store{opening: make(chan struct{}, 1), accounts: map[string]*account{}}
 	for _, o := range opts {
 		o(s)
 	}
