@@ -290,3 +290,26 @@ func recordedUsage(body string) (prompt, completion int64) {
 	}
 	return prompt, completion
 }
+
+// What a request has beyond its messages is new text, too, if the market has not counted it yet.
+func TestWhatIsTunedIntoALaterStepIsReserved(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	m.Model(func(turn gridtest.Turn) gridtest.Reply {
+		if turn.N == 0 {
+			return greedy(turn, calls(lookCall()))
+		}
+		return greedy(turn, say("done"))
+	})
+	l := ledgerOf(t)
+	format := json.RawMessage(`{"type":"json_object","note":"` + strings.Repeat("x", 20_000) + `"}`)
+	a := open(t, m, agent.Config{Ledger: l, Tools: []tools.Tool{look()}, Tune: func(_ context.Context, step agent.StepInfo, s *agent.StepTuning) {
+		if step.Step > 0 {
+			s.Params.ResponseFormat = format
+		}
+	}})
+	res, err := agent.Run[string](t.Context(), a, "go")
+	stands(t, res, err)
+	if s := state(t, l, account().ID()); err != nil || len(res.Steps) != 2 || s.Overrun != 0 || s.Settled < m.Bill("") {
+		t.Errorf("%d steps, the ledger says %+v: %v", len(res.Steps), s, err)
+	}
+}
