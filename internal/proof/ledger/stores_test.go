@@ -37,6 +37,7 @@ var kinds = []kind{
 	{"memory", true, newMemory, func(address string) budget.Store { return memories[address] }},
 	{"sqlite", true, newFile, func(address string) budget.Store { return sqlitestore.At(address, sqlitestore.Busy(patience)) }},
 	{"redis", false, newRedis, func(address string) budget.Store { return openRedis(address) }},
+	{"postgres", false, newPostgres, openPostgres},
 }
 
 // shared are the kinds that outlive a process.
@@ -144,7 +145,11 @@ func TestMain(m *testing.M) {
 	if given("rapid.seed") {
 		asked, _ = strconv.ParseUint(flag.Lookup("rapid.seed").Value.String(), 10, 64)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if postgres.end != nil {
+		postgres.end()
+	}
+	os.Exit(code)
 }
 
 // asked is the seed of the command line, 0 if there is none. Tests set that of rapid themselves.
