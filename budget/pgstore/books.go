@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 	"github.com/jackc/pgx/v5"
 )
@@ -239,10 +240,10 @@ func (b *books) queueReserved() {
 	usage, corrections := make([]*string, 0, n), make([]string, 0, n)
 	for _, r := range b.reserved {
 		over, at := r.due()
-		ids, scopes, states, ended, due = append(ids, []byte(r.ID)), append(scopes, encodeScopes(r.Scopes)), append(states, string(r.State)), append(ended, over), append(due, at)
+		ids, scopes, states, ended, due = append(ids, []byte(r.ID)), append(scopes, codec.EncodeScopes(r.Scopes)), append(states, string(r.State)), append(ended, over), append(due, at)
 		admitted, expires, idle, late = append(admitted, r.Admitted), append(expires, r.Expires), append(idle, r.Idle), append(late, r.Late)
-		swaps, bounds, actuals = append(swaps, []byte(r.Swap)), append(bounds, encodeAmounts(r.Bound)), append(actuals, encodeAmounts(r.Actual))
-		usage, links, corrections = append(usage, r.usage()), append(links, encodeLinks(r.Links)), append(corrections, encodeCorrections(r.Corrections))
+		swaps, bounds, actuals = append(swaps, []byte(r.Swap)), append(bounds, codec.EncodeAmounts(r.Bound)), append(actuals, codec.EncodeAmounts(r.Actual))
+		usage, links, corrections = append(usage, r.usage()), append(links, codec.EncodeLinks(r.Links)), append(corrections, codec.EncodeCorrections(r.Corrections))
 		r.fresh, r.dirty = false, false
 	}
 	b.write(`INSERT INTO @reservation (account, id, scopes, state, ended, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections)
@@ -265,8 +266,8 @@ func (b *books) queueTransformed() {
 	for _, r := range b.transformed {
 		over, at := r.due()
 		ids, states, ended, due, expires = append(ids, []byte(r.ID)), append(states, string(r.State)), append(ended, over), append(due, at), append(expires, r.Expires)
-		late, actuals, usage = append(late, r.Late), append(actuals, encodeAmounts(r.Actual)), append(usage, r.usage())
-		links, corrections = append(links, encodeLinks(r.Links)), append(corrections, encodeCorrections(r.Corrections))
+		late, actuals, usage = append(late, r.Late), append(actuals, codec.EncodeAmounts(r.Actual)), append(usage, r.usage())
+		links, corrections = append(links, codec.EncodeLinks(r.Links)), append(corrections, codec.EncodeCorrections(r.Corrections))
 		r.dirty = false
 	}
 	// The rows are locked, so they stay where they are.
@@ -285,7 +286,7 @@ func (r *row) usage() *string {
 	if !r.Said {
 		return nil
 	}
-	text := encodeAmounts(r.Usage)
+	text := codec.EncodeAmounts(r.Usage)
 	return &text
 }
 
@@ -309,7 +310,7 @@ func (b *books) queueCounts() {
 		for i, n := range [...]int64{c.ID, c.Settled, c.Held, c.Unconfirmed, c.Overrun, int64(c.Fired[0]), int64(c.Fired[1]), c.reservations} {
 			numbers[i] = append(numbers[i], n)
 		}
-		buckets, dropped = append(buckets, encodeBuckets(c.Buckets)), append(dropped, c.dropped)
+		buckets, dropped = append(buckets, codec.EncodeBuckets(c.Buckets)), append(dropped, c.dropped)
 	}
 	b.write(`WITH v AS MATERIALIZED (SELECT v.*, c.place
 			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::boolean[])
@@ -344,7 +345,7 @@ func (b *books) queueClock() {
 }
 
 func keyOf(l *budget.Link) (countKey, error) {
-	k := countKey{cap: l.Cap, start: nano(l.Window.Start)}
+	k := countKey{cap: l.Cap, start: codec.Nano(l.Window.Start)}
 	if len(l.Scopes) == 0 || len(l.Scopes) > maxScopes {
 		return k, fmt.Errorf("%w: a link of %d scopes: name 1 to %d", budget.ErrInvalid, len(l.Scopes), maxScopes)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 	"github.com/jackc/pgx/v5"
 )
@@ -177,7 +178,7 @@ func (b *books) note(c budget.Change) {
 		scope = c.Scope.String()
 	}
 	b.write(`INSERT INTO @change (account, version, at, author, what, cap, before, after, scope, reason, until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		b.account.id, c.Version, nano(c.At), readable(c.By), c.What, readable(c.Cap), c.Old, c.New, scope, readable(c.Reason), untilOf(c.Until))
+		b.account.id, c.Version, codec.Nano(c.At), readable(c.By), c.What, readable(c.Cap), c.Old, c.New, scope, readable(c.Reason), untilOf(c.Until))
 	b.write("DELETE FROM @change WHERE account = $1 AND seq <= (SELECT seq FROM @change WHERE account = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2)",
 		b.account.id, keptChanges)
 }

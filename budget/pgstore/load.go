@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 	"github.com/jackc/pgx/v5"
 )
@@ -206,7 +207,7 @@ func (b *books) queueLoads(out *pgx.Batch, w *wanted) (answers []func(pgx.Rows) 
 		if _, known := a.ids[key]; known {
 			continue
 		}
-		scopes := encodeScopes(l.Scopes)
+		scopes := codec.EncodeScopes(l.Scopes)
 		d := key.digest(scopes)
 		unknown, keys[string(d)] = append(unknown, d), key
 		if w.create[key] && a.capOf(l.Cap) != nil {
@@ -246,7 +247,7 @@ func (c *newCounts) add(d []byte, l *budget.Link, scopes string) {
 		}
 	}
 	c.digests, c.runs, c.caps, c.scopes = append(c.digests, d), append(c.runs, run), append(c.caps, readable(l.Cap)), append(c.scopes, scopes)
-	c.starts, c.ends = append(c.starts, nano(l.Window.Start)), append(c.ends, nano(l.Window.End))
+	c.starts, c.ends = append(c.starts, codec.Nano(l.Window.Start)), append(c.ends, codec.Nano(l.Window.End))
 }
 
 func (b *books) readFresh(rows pgx.Rows) error {
@@ -378,7 +379,7 @@ func (b *books) readCount(rows pgx.Rows) error {
 	if touched < b.account.seen[c.ID] {
 		return ErrForgot
 	}
-	c.Span, c.Fired, c.run, c.fresh = budget.Span{Start: fromNano(starts), End: fromNano(ends)}, [2]uint64{uint64(low), uint64(high)}, string(run), b.fresh[c.ID]
+	c.Span, c.Fired, c.run, c.fresh = budget.Span{Start: codec.FromNano(starts), End: codec.FromNano(ends)}, [2]uint64{uint64(low), uint64(high)}, string(run), b.fresh[c.ID]
 	b.now = max(b.now, touched)
 	b.byID[c.ID] = c
 	if c.err = b.decodeCount(c, key, scopes, buckets); c.err != nil || c.dropped {
@@ -437,7 +438,7 @@ func (b *books) countOf(l *budget.Link) (*count, error) {
 // create makes a count that was not expected, because its cap was learnt only now.
 func (b *books) create(l *budget.Link) (*count, error) {
 	var fresh newCounts
-	scopes := encodeScopes(l.Scopes)
+	scopes := codec.EncodeScopes(l.Scopes)
 	key, err := keyOf(l)
 	if err != nil {
 		return nil, err

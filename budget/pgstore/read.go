@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -117,7 +118,7 @@ func (s *Store) Snapshot(ctx context.Context, account string, links []budget.Lin
 		if err != nil {
 			return nil, err
 		}
-		caps[i], counts[i] = digest(links[i].Cap), key.digest(encodeScopes(links[i].Scopes))
+		caps[i], counts[i] = digest(links[i].Cap), key.digest(codec.EncodeScopes(links[i].Scopes))
 	}
 	out := make([]budget.CapState, 0, len(links))
 	err := s.look(ctx, account, func(rows pgx.Rows, now int64) error {
@@ -179,7 +180,7 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 		first int64
 	}
 	sums := map[string]*sum{}
-	since, until := nano(q.Since), nano(q.Until)
+	since, until := codec.Nano(q.Since), codec.Nano(q.Until)
 	to := int64(0)
 	err := s.look(ctx, account, func(rows pgx.Rows, now int64) error {
 		to = q.Span(rules.At(now)).End.UnixNano()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 )
 
@@ -378,8 +379,8 @@ func (b *books) insert(a *account, r *row) error {
 	return b.conn.exec(`INSERT INTO budget_reservation
 		(seq, account, id, scopes, state, ended, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		r.seq, a.id, r.ID, encodeScopes(r.Scopes), string(r.State), ended, due, r.Admitted, r.Expires, flag(r.Idle), flag(r.Late), r.Swap,
-		encodeAmounts(r.Bound), encodeAmounts(r.Actual), r.usage(), encodeLinks(r.Links), encodeCorrections(r.Corrections))
+		r.seq, a.id, r.ID, codec.EncodeScopes(r.Scopes), string(r.State), ended, due, r.Admitted, r.Expires, flag(r.Idle), flag(r.Late), r.Swap,
+		codec.EncodeAmounts(r.Bound), codec.EncodeAmounts(r.Actual), r.usage(), codec.EncodeLinks(r.Links), codec.EncodeCorrections(r.Corrections))
 }
 
 func (b *books) update(r *row) error {
@@ -387,14 +388,14 @@ func (b *books) update(r *row) error {
 	ended, due := r.due()
 	return b.conn.exec(`UPDATE budget_reservation
 		SET state = ?, ended = ?, due = ?, expires = ?, late = ?, actual = ?, usage = ?, links = ?, corrections = ? WHERE seq = ?`,
-		string(r.State), ended, due, r.Expires, flag(r.Late), encodeAmounts(r.Actual), r.usage(), encodeLinks(r.Links), encodeCorrections(r.Corrections), r.seq)
+		string(r.State), ended, due, r.Expires, flag(r.Late), codec.EncodeAmounts(r.Actual), r.usage(), codec.EncodeLinks(r.Links), codec.EncodeCorrections(r.Corrections), r.seq)
 }
 
 func (r *row) usage() any {
 	if !r.Said {
 		return nil
 	}
-	return encodeAmounts(r.Usage)
+	return codec.EncodeAmounts(r.Usage)
 }
 
 const countColumns = "id, cap, scopes, starts, ends, run, settled, held, unconfirmed, overrun, fired_low, fired_high, reservations, dropped, buckets"
@@ -421,7 +422,7 @@ func (b *books) countOf(a *account, l *budget.Link) (*count, error) {
 		return c, nil
 	}
 	return b.readCount(a, "SELECT "+countColumns+" FROM budget_count WHERE account = ? AND cap = ? AND scopes = ? AND starts = ? AND dropped = 0",
-		a.id, l.Cap, encodeScopes(l.Scopes), nano(l.Window.Start))
+		a.id, l.Cap, codec.EncodeScopes(l.Scopes), codec.Nano(l.Window.Start))
 }
 
 func (b *books) readCount(a *account, query string, args ...driver.Value) (*count, error) {
@@ -436,7 +437,7 @@ func (b *books) readCount(a *account, query string, args ...driver.Value) (*coun
 		if book == nil {
 			return damaged("cap %.64q is not there", c.text(1))
 		}
-		n.Count = rules.Count{ID: c.int(0), Cap: book, Scopes: scopes, Span: budget.Span{Start: fromNano(c.int(3)), End: fromNano(c.int(4))},
+		n.Count = rules.Count{ID: c.int(0), Cap: book, Scopes: scopes, Span: budget.Span{Start: codec.FromNano(c.int(3)), End: codec.FromNano(c.int(4))},
 			Settled: c.int(6), Held: c.int(7), Unconfirmed: c.int(8), Overrun: c.int(9), Fired: [2]uint64{uint64(c.int(10)), uint64(c.int(11))}}
 		if n.Buckets, err = decodeBuckets(c, 14); err != nil {
 			return err
@@ -464,7 +465,7 @@ func (a *account) keep(c *count) error {
 }
 
 func keyOf(l *budget.Link) (countKey, error) {
-	k := countKey{cap: l.Cap, start: nano(l.Window.Start)}
+	k := countKey{cap: l.Cap, start: codec.Nano(l.Window.Start)}
 	if len(l.Scopes) == 0 || len(l.Scopes) > maxScopes {
 		return k, fmt.Errorf("%w: a link of %d scopes: name 1 to %d", budget.ErrInvalid, len(l.Scopes), maxScopes)
 	}
@@ -485,7 +486,7 @@ func (b *books) saveCount(a *account, c *count) error {
 		run = c.run
 	}
 	return b.conn.exec("INSERT INTO budget_count (account, "+countColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		a.id, c.ID, c.Cap.Key, encodeScopes(c.Scopes), nano(c.Span.Start), nano(c.Span.End), run, c.Settled, c.Held, c.Unconfirmed, c.Overrun,
+		a.id, c.ID, c.Cap.Key, codec.EncodeScopes(c.Scopes), codec.Nano(c.Span.Start), codec.Nano(c.Span.End), run, c.Settled, c.Held, c.Unconfirmed, c.Overrun,
 		int64(c.Fired[0]), int64(c.Fired[1]), c.reservations, flag(c.dropped), encodeBuckets(c.Buckets))
 }
 

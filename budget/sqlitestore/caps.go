@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 )
 
@@ -169,7 +170,7 @@ func (b *books) note(a *account, c budget.Change) error {
 	}
 	if err := b.write(`INSERT INTO budget_change (account, version, at, author, what, cap, before, after, scope, reason, until)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		a.id, c.Version, nano(c.At), c.By, c.What, c.Cap, c.Old, c.New, scope, c.Reason, untilOf(c.Until)); err != nil {
+		a.id, c.Version, codec.Nano(c.At), c.By, c.What, c.Cap, c.Old, c.New, scope, c.Reason, untilOf(c.Until)); err != nil {
 		return err
 	}
 	return b.write("DELETE FROM budget_change WHERE account = ?1 AND seq <= (SELECT seq FROM budget_change WHERE account = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 )
 
@@ -15,11 +16,11 @@ func FuzzColumnsReadBackWhatTheySay(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if scopes, err := decodeScopes(text); err == nil && encodeScopes(scopes) != text {
-			t.Errorf("scopes %q are written %q", text, encodeScopes(scopes))
+		if scopes, err := decodeScopes(text); err == nil && codec.EncodeScopes(scopes) != text {
+			t.Errorf("scopes %q are written %q", text, codec.EncodeScopes(scopes))
 		}
 		if amounts, err := decodeAmounts(text); err == nil {
-			again, err := decodeAmounts(encodeAmounts(amounts))
+			again, err := decodeAmounts(codec.EncodeAmounts(amounts))
 			if err != nil || !again.Equal(amounts) {
 				t.Errorf("amounts %q read %v, then %v, %v", text, amounts, again, err)
 			}
@@ -30,24 +31,24 @@ func FuzzColumnsReadBackWhatTheySay(f *testing.F) {
 			return nil
 		}); err == nil {
 			i := 0
-			if err := decodeLinks(encodeLinks(links), func(id, over int64) error {
+			if err := decodeLinks(codec.EncodeLinks(links), func(id, over int64) error {
 				if links[i].Count.ID != id || links[i].Over != over {
-					t.Errorf("links %q are written %q", text, encodeLinks(links))
+					t.Errorf("links %q are written %q", text, codec.EncodeLinks(links))
 				}
 				i++
 				return nil
 			}); err != nil || i != len(links) {
-				t.Errorf("links %q are written %q: %v", text, encodeLinks(links), err)
+				t.Errorf("links %q are written %q: %v", text, codec.EncodeLinks(links), err)
 			}
 		}
 		if corrections, err := decodeCorrections(text); err == nil {
-			again, err := decodeCorrections(encodeCorrections(corrections))
+			again, err := decodeCorrections(codec.EncodeCorrections(corrections))
 			if err != nil || len(again) != len(corrections) {
-				t.Errorf("corrections %q are written %q: %v", text, encodeCorrections(corrections), err)
+				t.Errorf("corrections %q are written %q: %v", text, codec.EncodeCorrections(corrections), err)
 			}
 			for i := range again {
 				if again[i].Source != corrections[i].Source || !again[i].Actual.Equal(corrections[i].Actual) {
-					t.Errorf("corrections %q are written %q", text, encodeCorrections(corrections))
+					t.Errorf("corrections %q are written %q", text, codec.EncodeCorrections(corrections))
 				}
 			}
 		}
@@ -73,12 +74,12 @@ func FuzzNamesSurviveTheFile(f *testing.F) {
 			return
 		}
 		scopes := []budget.Scope{{Kind: budget.ScopeAccount}, {Kind: "tag:team", Name: name}, {Kind: "tenant", Name: name}}
-		if got, err := decodeScopes(encodeScopes(scopes)); err != nil || !reflect.DeepEqual(got, scopes) {
+		if got, err := decodeScopes(codec.EncodeScopes(scopes)); err != nil || !reflect.DeepEqual(got, scopes) {
 			t.Errorf("scopes %q read %q, %v", scopes, got, err)
 		}
 		meter := budget.Custom(name)
 		corrections := []rules.Correction{{Source: source, Actual: budget.Amounts{NanoUSD: amount, ToolCalls: 1}.With(meter, amount)}}
-		got, err := decodeCorrections(encodeCorrections(corrections))
+		got, err := decodeCorrections(codec.EncodeCorrections(corrections))
 		if err != nil || len(got) != 1 || got[0].Source != source || !got[0].Actual.Equal(corrections[0].Actual) {
 			t.Errorf("corrections %q read %q, %v", corrections, got, err)
 		}

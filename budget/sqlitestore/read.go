@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/codec"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 )
 
@@ -152,7 +153,7 @@ func (s *Store) Snapshot(ctx context.Context, account string, links []budget.Lin
 				count.Buckets, err = decodeBuckets(c, 4)
 				return err
 			}, "SELECT settled, held, unconfirmed, overrun, buckets FROM budget_count WHERE account = ? AND cap = ? AND scopes = ? AND starts = ? AND dropped = 0",
-				account, l.Cap, encodeScopes(l.Scopes), nano(l.Window.Start))
+				account, l.Cap, codec.EncodeScopes(l.Scopes), codec.Nano(l.Window.Start))
 			if err != nil {
 				return err
 			}
