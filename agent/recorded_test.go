@@ -19,9 +19,6 @@ import (
 	"github.com/gridloop/gridloop/tools"
 )
 
-// unreadable names recorded loops that cannot be driven yet, with the reason.
-var unreadable = map[string]string{}
-
 // recordings returns the directory of recorded traffic, or skips.
 func recordings(t *testing.T) string {
 	t.Helper()
@@ -72,9 +69,6 @@ func TestRecordedLoops(t *testing.T) {
 	driven, streamed := 0, 0
 	for _, l := range loops {
 		t.Run(strings.TrimSuffix(l.File, ".json"), func(t *testing.T) {
-			if why, ok := unreadable[l.File]; ok {
-				t.Skip("not read yet: ", why)
-			}
 			var all []interaction
 			readJSON(t, filepath.Join(dir, l.File), &all)
 			chain := make([]interaction, len(l.Chain))
@@ -88,9 +82,9 @@ func TestRecordedLoops(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d loops driven, %d of them streamed, %d not read yet", driven, streamed, len(unreadable))
-	if len(unreadable) > 4 {
-		t.Errorf("%d loops are not read: at most 4 may stand on the list", len(unreadable))
+	t.Logf("%d loops driven, %d of them streamed", driven, streamed)
+	if len(loops) == 0 {
+		t.Error("loops.json lists nothing")
 	}
 }
 
