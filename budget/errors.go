@@ -28,7 +28,8 @@ var (
 	ErrFinished = errors.New("budget: the reservation has ended: reserve under a new id")
 	// ErrStillOpen is an operation that needs a reservation, or all of a run's, to have ended.
 	ErrStillOpen = errors.New("budget: still open: settle, charge, void or release it first")
-	// ErrNotIdle is Release or Swap of a reservation that may have been dispatched, or Settle or Charge of one that was not.
+	// ErrNotIdle is Release or Swap of a reservation that may have been dispatched, or a draw from it, or Settle or Charge of one
+	// that was not.
 	ErrNotIdle = errors.New("budget: only an idle reservation is released, and only a dispatched one is settled")
 	// ErrNoProof is a Void without a reason to believe that nothing was billed.
 	ErrNoProof = errors.New("budget: void needs proof that nothing was billed: charge it instead")
@@ -156,8 +157,8 @@ func (v Violation) String() string {
 type DeniedError struct {
 	Violations []Violation // every one, in the order of the caps
 	Requested  Amounts
-	// Left is where the caps of the whole chain stand, the violated ones too. If Swap was asked for, what it would have
-	// freed is counted as left.
+	// Left is where the caps of the whole chain stand, the violated ones too. If Swap or From was asked for, what would have
+	// been free is counted as left.
 	Left []CapState
 	// Crossed and Expired belong to leases that ran out and were charged on the way, as in [Grant].
 	Crossed []Crossing

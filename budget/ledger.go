@@ -159,13 +159,18 @@ type Request struct {
 	Idle bool
 	// Swap is the id of an idle reservation that is given back in the same step, if this one is granted.
 	Swap string
+	// From is the id of an idle reservation, the allowance, that this one is taken from as far as that goes: what the
+	// allowance holds is room for those who draw from it, and for nobody else. What they do not use returns to it while it
+	// stands; releasing it gives back what is left of it. Scopes must include the allowance's. It serves the caps that it
+	// holds of itself, in the turn of the window in which it was reserved, and counts for no others.
+	From string
 }
 
 // plain reports that a request is as nearly all are, scopes aside: nothing is wrong with it.
 func (r *Request) plain() bool {
 	a := &r.Amounts
 	return len(r.ID) > 0 && len(r.ID) <= maxID && a.NanoUSD|a.Tokens|a.Requests|a.ToolCalls > 0 && len(a.Custom) == 0 &&
-		r.Lease >= 0 && r.Lease <= maxLease && r.Swap == ""
+		r.Lease >= 0 && r.Lease <= maxLease && r.Swap == "" && r.From == ""
 }
 
 func (r *Request) validate() error {
@@ -181,6 +186,9 @@ func (r *Request) validate() error {
 	errs.wrap("Request", checkLease("Lease", r.Lease))
 	if r.Swap != "" && r.Swap == r.ID {
 		errs.add("Request.Swap", "a reservation cannot replace itself", "reserve under a new id")
+	}
+	if r.From != "" && r.From == r.ID {
+		errs.add("Request.From", "a reservation cannot be taken from itself", "name the idle reservation that it draws from, or leave it empty")
 	}
 	return errs.join()
 }
@@ -203,7 +211,7 @@ type Grant struct {
 
 // Reserve takes the amounts on every cap that the scopes touch, or on none. A refusal is a [*DeniedError] that names every
 // cap that refused. Other errors: [*FieldError], [ErrMismatch], [ErrUnavailable], [ErrClosed], a [*StateError] for an id
-// that was used up, and [ErrUnknownReservation] or [ErrNotIdle] for Swap. On any error nothing may be dispatched.
+// that was used up, and [ErrUnknownReservation] or [ErrNotIdle] for Swap and From. On any error nothing may be dispatched.
 //
 // A cap refuses only if the request asks for some of its meter. A cap for each tenant, user, run or tag refuses a request
 // that names none; a cap for each instrument, family, tier, tool or agent does not apply to one that uses none.
@@ -248,7 +256,7 @@ func (l *Ledger) ReserveInto(ctx context.Context, r *Request, g *Grant) error {
 	if len(ans.Violations) > 0 {
 		d := &DeniedError{Violations: copied(ans.Violations), Requested: r.Amounts, Left: copied(ans.Left),
 			Crossed: copied(ans.Crossed), Expired: copied(ans.Expired)}
-		if l.refused.span > 0 && r.Swap == "" {
+		if l.refused.span > 0 && r.Swap == "" && r.From == "" {
 			l.refused.remember(d, l.caps.known())
 		}
 		return d
@@ -280,7 +288,7 @@ func (l *Ledger) reserve(ctx context.Context, p *plan, k *lookup, r *Request, le
 			}
 		}
 		version := l.caps.resolve(k, r.Amounts, now)
-		k.op = ReserveOp{ID: r.ID, Scopes: k.scopes, Amounts: r.Amounts, Lease: lease, Idle: r.Idle, Swap: r.Swap,
+		k.op = ReserveOp{ID: r.ID, Scopes: k.scopes, Amounts: r.Amounts, Lease: lease, Idle: r.Idle, Swap: r.Swap, From: r.From,
 			Version: version, Links: k.links, DryRun: len(k.unnamed) > 0}
 		if err := l.fail("reserve", l.store.Reserve(ctx, l.account, &k.op, &k.ans)); err != nil {
 			return err

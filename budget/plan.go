@@ -96,7 +96,7 @@ func (l *Ledger) keepPlan(scopes []Scope, now time.Time) {
 // reserveBy asks the store with a plan; false says that the plan is not good any more.
 func (l *Ledger) reserveBy(ctx context.Context, p *plan, k *lookup, r *Request, lease time.Duration) (bool, error) {
 	op := &k.op
-	op.ID, op.Scopes, op.Amounts, op.Lease, op.Idle, op.Swap = r.ID, p.scopes, r.Amounts, lease, r.Idle, r.Swap
+	op.ID, op.Scopes, op.Amounts, op.Lease, op.Idle, op.Swap, op.From = r.ID, p.scopes, r.Amounts, lease, r.Idle, r.Swap, r.From
 	op.Version, op.Links, op.DryRun, op.memo = p.version, p.links, false, &p.memo
 	if err := l.fail("reserve", l.store.Reserve(ctx, l.account, &k.op, &k.ans)); err != nil {
 		return true, err

@@ -96,9 +96,9 @@ func (f *refused) settled(states []CapState) {
 }
 
 // refuse answers a request for counts that are known to be spent; nil if the store has to be asked. A request with a swap
-// frees something, so it is always asked for.
+// or an allowance frees something, so it is always asked for.
 func (l *Ledger) refuse(r *Request) error {
-	if l.refused.some.Load() == 0 || r.Swap != "" {
+	if l.refused.some.Load() == 0 || r.Swap != "" || r.From != "" {
 		return nil
 	}
 	k := l.pool.Get().(*lookup)

@@ -185,7 +185,7 @@ func (s *sliced) Reserve(ctx context.Context, account string, op *ReserveOp, ans
 }
 
 func (s *sliced) reserve(ctx context.Context, account string, op *ReserveOp, ans *Answer) error {
-	if op.Idle || op.Swap != "" || op.DryRun || len(op.Amounts.Custom) > 0 {
+	if op.Idle || op.Swap != "" || op.From != "" || op.DryRun || len(op.Amounts.Custom) > 0 {
 		return s.Store.Reserve(ctx, account, op, ans)
 	}
 	s.mu.Lock()

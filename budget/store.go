@@ -47,7 +47,8 @@ type Store interface {
 	// Stale instead if a cap was changed after op.Version in a way that concerns op.Scopes, or if a span is not the
 	// present one. A reservation with the same id and arguments that is still open is answered as a Duplicate; one that
 	// has ended is a [*StateError]. op.Swap is freed in the same step if the answer is a grant: it must be idle, and
-	// one that was released already frees nothing.
+	// one that was released already frees nothing. What op.From names must be idle, too, and is drawn from as [ReserveOp.From]
+	// says.
 	Reserve(ctx context.Context, account string, op *ReserveOp, ans *Answer) error
 	// Settle replaces the bound by what was used, more or less than it; also after the lease ran out or the bound was charged.
 	Settle(ctx context.Context, account, id string, actual Amounts, ans *Answer) error
@@ -118,6 +119,22 @@ type ReserveOp struct {
 	Lease   time.Duration
 	Idle    bool
 	Swap    string
+	// From is the id of an open idle reservation, the allowance, that this one is taken from as far as that goes.
+	//
+	// An allowance of A, of which D was drawn, holds A-D on every count of its chain. Of a meter, d = min(asked, A-D) is
+	// drawn, if every count of that meter in the allowance's chain is one of Links: the same cap and scopes in the same turn
+	// of the window. If not, and of an allowance that has ended or whose lease is over, nothing is. In the one step d is
+	// free on the allowance's counts when op is checked; a grant adds d to D, takes it from what these counts hold, and books
+	// op in full. A denial shows the room as with d free, and changes nothing. Swap comes first: what it had drawn has
+	// returned when d is reckoned.
+	//
+	// When a reservation that has drawn d ends, open until then, for what counts x (used, 0, its bound; of an allowance that is
+	// released its own D), min(d, bound-x) returns to the allowance if that is open and its lease is not over: D falls and
+	// its counts hold more, in the same step, so that nobody comes between. Otherwise the caps have it. What is
+	// corrected later moves the caps alone. Whether a lease is over is a matter of the time, not of Sweep having come by.
+	//
+	// An id that is not there is [ErrUnknownReservation], one that is not idle a [*StateError] of Op "from".
+	From string
 	// Version is the version of the caps by which Links was made.
 	Version int64
 	// Links are all the counts of the request, also those of meters it asks nothing of: if it uses some after all,
@@ -216,6 +233,8 @@ type Reservation struct {
 	State    State
 	Idle     bool
 	Reserved Amounts
+	// Actual is what it counts now that it has ended; of one that is open and idle, what was drawn from it and has not
+	// returned: it holds the rest of Reserved.
 	Actual   Amounts
 	Admitted time.Time
 	Expires  time.Time
