@@ -18,13 +18,14 @@ const (
 	// makes no more tokens of a text than it has bytes, as byte-level ones do, and that the template is no larger than
 	// Prompt.Template. About four times what English prompts come to.
 	EstimateStrict EstimateMode = "strict"
-	// EstimateIncremental takes what the market counted for the part of the prompt that it has seen in this run, times
-	// Spread and at least 128 tokens more, and the strict bound for the rest. It assumes, beside the above, that two
-	// suppliers of an instrument count the same request, with their templates, alike within that. It is the default.
+	// EstimateIncremental takes what the market counted for the part of the prompt that it has seen before, times Spread and
+	// at least Prompt.Template more, and the strict bound for the rest. It assumes, beside the above, that two suppliers
+	// count the same request, with their templates, alike within that. It is the default.
 	EstimateIncremental EstimateMode = "incremental"
 	// EstimateCalibrated also takes the rest at the densest tokens-per-byte seen on the instrument within the last week,
-	// times 1.10, once there are enough samples. It assumes, beside the above, that no text is denser than the densest
-	// one lately by more than that. A model that is suddenly fed base64 breaks it: meant for caps that are goals.
+	// and suppliers as far apart as they were seen to be, each times 1.10, once there are enough samples. It assumes,
+	// beside the above, that no text is denser and no two suppliers are further apart than lately by more than that. A
+	// model that is suddenly fed base64 breaks it: meant for caps that are goals.
 	EstimateCalibrated EstimateMode = "calibrated"
 )
 
@@ -40,8 +41,10 @@ const (
 	memoryDays    = 7
 	// leanest is the most bytes that a token is believed to stand for; a count below that is taken for a mistake.
 	leanest = 8
-	// apart is what the templates of two suppliers may differ by, however small the prompt.
+	// apart is the least that the templates of two suppliers may differ by, whatever Prompt.Template says.
 	apart = 128
+	// sampleTokens is the least count that says how far apart suppliers are: below it that is their templates.
+	sampleTokens = 1024
 )
 
 // Estimator bounds what calls can use, in tokens, and learns by instrument from what they did use. It reads no clock and
@@ -73,8 +76,9 @@ type Prompt struct {
 	Instrument string
 	Bytes      int64 // of the whole request as it is sent
 	Template   int64 // tokens that a chat template may add to it
-	// Counted is what the market counted for an earlier request of the same run that this one goes on from, in tokens; 0
-	// when there is none. CountedBytes is how large that request was. NewBytes is what this one has beyond it.
+	// Counted is what the market counted for an earlier request that this one goes on from, or begins like, in tokens; 0
+	// when there is none. CountedBytes is how large that request was, or what of it is in this one. NewBytes is what
+	// this one has beyond it.
 	Counted, CountedBytes, NewBytes int64
 }
 
@@ -85,8 +89,10 @@ type learned struct {
 
 type learnedDay struct {
 	day                             int64 // since 1970, UTC
-	samples                         int64
+	samples, pairs                  int64
 	density, strict, spread, output int64
+	apart                           int64 // tokens
+	near                            int64 // what was counted, over what the count before and the density lead to expect
 }
 
 func dayOf(now time.Time) int64 { return now.Unix() / 86_400 }
@@ -100,9 +106,10 @@ func (e *Estimator) lately(instrument string, now time.Time) learnedDay {
 	}
 	for _, d := range l.days {
 		if d.day > dayOf(now)-memoryDays {
-			all.samples = plus(all.samples, d.samples)
+			all.samples, all.pairs = plus(all.samples, d.samples), plus(all.pairs, d.pairs)
 			all.density, all.strict = max(all.density, d.density), max(all.strict, d.strict)
 			all.spread, all.output = max(all.spread, d.spread), max(all.output, d.output)
+			all.apart, all.near = max(all.apart, d.apart), max(all.near, d.near)
 		}
 	}
 	return all
@@ -127,9 +134,18 @@ func (e *Estimator) prompt(p Prompt, f learnedDay) int64 {
 		bound = min(bound, plus(text(bytes), template))
 	}
 	if p.Counted > 0 {
-		bound = min(bound, plus(max(Cost(p.believed(), f.spread), plus(p.believed(), apart)), text(max(p.NewBytes, 0))))
+		again := max(Cost(p.believed(), f.spread), plus(p.believed(), max(f.apart, template, apart)))
+		bound = min(bound, plus(again, text(max(p.NewBytes, 0))))
+	}
+	if e.mode == EstimateCalibrated && f.pairs >= enoughSamples && p.Counted >= sampleTokens {
+		bound = min(bound, Cost(Cost(p.expected(f.density), max(f.near, ppm)), margin))
 	}
 	return bound
+}
+
+// expected is what a prompt comes to if its supplier counts like the one before and its text is as dense as any.
+func (p Prompt) expected(density int64) int64 {
+	return plus(p.believed(), Cost(max(p.NewBytes, 0), density))
 }
 
 // believed is the count of the earlier request, unless it is too small to be one.
@@ -195,8 +211,17 @@ func (e *Estimator) Observe(u Used, now time.Time) {
 	if strict := plus(max(p.Bytes, 0), max(p.Template, 0)); u.PromptTokens > strict && strict > 0 {
 		d.strict = max(d.strict, Cost(ratio(u.PromptTokens, strict), margin))
 	}
-	if rest := u.PromptTokens - p.NewBytes; p.Counted > 0 && u.PromptTokens > e.prompt(p, f) {
-		d.spread = max(d.spread, Cost(ratio(rest, p.believed()), margin))
+	if p.Counted >= sampleTokens && u.PromptTokens > 0 && f.density > 0 {
+		d.pairs++
+		d.near = max(d.near, ratio(u.PromptTokens, p.expected(f.density)))
+	}
+	if rest := u.PromptTokens - max(p.NewBytes, 0); p.Counted > 0 && u.PromptTokens > e.prompt(p, f) {
+		// Of a small prompt the template is most: what it has too much says nothing of large ones.
+		if more := max(rest-p.believed(), 0); p.believed() < sampleTokens && more/4 <= max(p.Template, apart) {
+			d.apart = max(d.apart, Cost(more, margin))
+		} else {
+			d.spread = max(d.spread, Cost(ratio(rest, p.believed()), margin))
+		}
 	}
 	if u.CompletionTokens > u.MaxTokens && u.MaxTokens > 0 {
 		d.output = max(d.output, Cost(ratio(u.CompletionTokens, u.MaxTokens), margin))

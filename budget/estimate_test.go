@@ -147,8 +147,12 @@ func TestAnEstimateNeverWrapsOrPanics(t *testing.T) {
 }
 
 func TestABoundHasAllOfItsPartsAndNoMore(t *testing.T) {
-	small := budget.Prompt{Instrument: "x", Bytes: 400, Template: 512, Counted: 100, CountedBytes: 400}
+	small := budget.Prompt{Instrument: "x", Bytes: 400, Template: 200, Counted: 100, CountedBytes: 400}
+	bare := budget.Prompt{Instrument: "x", Bytes: 400, Counted: 100, CountedBytes: 400}
 	next := budget.Prompt{Instrument: "x", Bytes: 2000, Template: 512, Counted: 400, CountedBytes: 1000, NewBytes: 1000}
+	roomy := next
+	roomy.Bytes = 8000
+	large := budget.Prompt{Instrument: "x", Bytes: 12_000, Template: 512, Counted: 4000, CountedBytes: 10_000, NewBytes: 1000}
 	dense := budget.Used{Prompt: budget.Prompt{Instrument: "x", Bytes: 1000}, PromptTokens: 1000}
 	for _, tc := range []struct {
 		name   string
@@ -157,15 +161,57 @@ func TestABoundHasAllOfItsPartsAndNoMore(t *testing.T) {
 		prompt budget.Prompt
 		want   int64
 	}{
-		{"a small prompt has room for another template", "", nil, small, 100 + 128},
-		{"what is new is no fault of the supplier's", "", []budget.Used{{Prompt: next, PromptTokens: 1900}}, next, 400*9/4*11/10 + 1000},
-		{"dense text is no denser than its bytes", budget.EstimateCalibrated, slices.Repeat([]budget.Used{dense}, 32), next, 600 + 1000},
+		{"a small prompt has room for another template", "", nil, small, 100 + 200},
+		{"also where none is named", "", nil, bare, 100 + 128},
+		{"a large prompt has it within the half", "", nil, large, 6000 + 1000},
+		{"what is new is no fault of the supplier's", "", []budget.Used{{Prompt: large, PromptTokens: 10_000}}, large, 4000*9/4*11/10 + 1000},
+		{"a template seen to be larger", "", []budget.Used{{Prompt: next, PromptTokens: 2400}}, next, 400 + 1100 + 1000},
+		{"and what it says of large prompts", "", []budget.Used{{Prompt: next, PromptTokens: 2400}}, large, 6000 + 1000},
+		{"no template is that large", "", []budget.Used{{Prompt: roomy, PromptTokens: 4400}}, large, 12_512},
+		{"a prompt denser than its bytes is no fault of its template", "", []budget.Used{{Prompt: budget.Prompt{Instrument: "x", Bytes: 1000, Counted: 900, CountedBytes: 100, NewBytes: 900}, PromptTokens: 1001}}, large, 6000 + 1102},
+		{"dense text is no denser than its bytes", budget.EstimateCalibrated, slices.Repeat([]budget.Used{dense}, 32), next, 912 + 1000},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			e := estimator(t, tc.mode)
 			for _, u := range tc.seen {
 				e.Observe(u, monday)
 			}
+			if got := e.Prompt(tc.prompt, monday); got != tc.want {
+				t.Errorf("the bound is %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// prompts of ten thousand bytes, counted by suppliers in turn, that each go on from the one before.
+func suppliersInTurn(e *budget.Estimator, pairs int, tokens ...int64) {
+	for i := range pairs {
+		p := budget.Prompt{Instrument: "x", Bytes: 10_000, Template: 512, Counted: tokens[i%len(tokens)], CountedBytes: 9000, NewBytes: 1000}
+		e.Observe(budget.Used{Prompt: p, PromptTokens: tokens[(i+1)%len(tokens)]}, monday)
+	}
+}
+
+// Where suppliers were seen to count alike, the half that they might differ by is not kept.
+func TestCalibrationLearnsHowFarApartSuppliersAre(t *testing.T) {
+	next := budget.Prompt{Instrument: "x", Bytes: 10_000, Template: 512, Counted: 2500, CountedBytes: 9000, NewBytes: 1000}
+	small := budget.Prompt{Instrument: "x", Bytes: 2000, Template: 512, Counted: 500, CountedBytes: 1900, NewBytes: 100}
+	for _, tc := range []struct {
+		name   string
+		mode   budget.EstimateMode
+		pairs  int
+		tokens []int64
+		prompt budget.Prompt
+		want   int64
+	}{
+		{"alike", budget.EstimateCalibrated, 40, []int64{2500}, next, (2500 + 250) * 11 / 10},
+		{"a fifth apart", budget.EstimateCalibrated, 40, []int64{2500, 3000}, next, 3302}, // (2500 + 1000 x 0.3) x 3000/2800 x 1.10, rounded up each time
+		{"too few pairs", budget.EstimateCalibrated, 20, []int64{2500}, next, 3750 + 1000},
+		{"a small prompt has room for another template", budget.EstimateCalibrated, 40, []int64{2500}, small, 500 + 512 + 28},
+		{"incremental keeps the half", budget.EstimateIncremental, 40, []int64{2500}, next, 3750 + 1000},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := estimator(t, tc.mode)
+			suppliersInTurn(e, tc.pairs, tc.tokens...)
 			if got := e.Prompt(tc.prompt, monday); got != tc.want {
 				t.Errorf("the bound is %d, want %d", got, tc.want)
 			}
