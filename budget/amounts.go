@@ -205,6 +205,17 @@ func (a Amounts) above(b Amounts) Amounts {
 	return over
 }
 
+// least is the lesser of the two, per meter.
+func least(a, b Amounts) Amounts {
+	out := Amounts{NanoUSD: min(a.NanoUSD, b.NanoUSD), Tokens: min(a.Tokens, b.Tokens), Requests: min(a.Requests, b.Requests), ToolCalls: min(a.ToolCalls, b.ToolCalls)}
+	for m, v := range a.Custom {
+		if v = min(v, b.Custom[m]); v != 0 {
+			out = out.With(m, v)
+		}
+	}
+	return out
+}
+
 func (a Amounts) clone() Amounts {
 	a.Custom = maps.Clone(a.Custom)
 	return a

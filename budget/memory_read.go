@@ -78,7 +78,7 @@ func (m *Memory) Top(_ context.Context, account string, q TopQuery) ([]TopRow, e
 			t.first = min(t.first, r.admitted)
 			t.Reservations++
 			if r.state == rowOpen {
-				t.Held = plus(t.Held, b.bound(r).Get(q.Meter))
+				t.Held = plus(t.Held, b.bound(r).Get(q.Meter)-b.actual(r).Get(q.Meter))
 				continue
 			}
 			actual := b.actual(r).Get(q.Meter)

@@ -51,6 +51,14 @@ func (b *books) reserve(op *ReserveOp, hash uint32, now int64, ans *Answer) erro
 			return &StateError{Op: "swap", ID: op.Swap, State: rowStates[swap.state], Cause: ErrNotIdle}
 		}
 	}
+	if op.From != "" {
+		switch from := b.byID(op.From, b.hash(op.From)); {
+		case from == nil:
+			return fmt.Errorf("budget: from of %q: %w", clip(op.From), ErrUnknownReservation)
+		case !from.is(rowIdle):
+			return &StateError{Op: "from", ID: op.From, State: rowStates[from.state], Cause: ErrNotIdle}
+		}
+	}
 	if !op.DryRun {
 		b.sweep(now, sweepEach, ans)
 		b.compact(now)
@@ -76,7 +84,7 @@ func (b *books) reserve(op *ReserveOp, hash uint32, now int64, ans *Answer) erro
 func (b *books) again(r *row, op *ReserveOp, now int64, ans *Answer) error {
 	t := b.tabs.all[r.tab]
 	switch {
-	case r.is(rowIdle) != op.Idle || b.swap(r) != op.Swap || !b.bound(r).Equal(op.Amounts) || !slices.Equal(t.scopes, op.Scopes):
+	case r.is(rowIdle) != op.Idle || b.swap(r) != op.Swap || b.from(r) != op.From || !b.bound(r).Equal(op.Amounts) || !slices.Equal(t.scopes, op.Scopes):
 		return &StateError{Op: "reserve", ID: op.ID, State: rowStates[r.state], Cause: ErrMismatch}
 	case r.state != rowOpen:
 		return &StateError{Op: "reserve", ID: op.ID, State: rowStates[r.state], Cause: ErrFinished}
@@ -129,9 +137,8 @@ func (b *books) needed(scopes []Scope, t *tab) int64 {
 
 // check reports every freeze and every count that refuses.
 func (b *books) check(op *ReserveOp, t *tab, swap *row, now int64, ans *Answer) {
-	if swap != nil && swap.state == rowOpen {
-		b.free(swap, true)
-		defer b.free(swap, false)
+	if swap != nil || op.From != "" {
+		defer b.free(op, t, swap, b.allowance(op.From, now), now)()
 	}
 	if len(b.freezes) > 0 {
 		b.frozen(op, ans)
@@ -189,17 +196,6 @@ func (b *books) frozen(op *ReserveOp, ans *Answer) {
 	}
 }
 
-// free marks what a swapped reservation holds as free, or takes the mark off.
-func (b *books) free(r *row, on bool) {
-	bound := b.bound(r)
-	for _, c := range b.tabs.all[r.tab].counts {
-		c.freed = 0
-		if on {
-			c.freed = bound.Get(c.shape.Meter)
-		}
-	}
-}
-
 // admit books a request that was checked.
 func (b *books) admit(op *ReserveOp, t *tab, swap *row, hash uint32, now int64, ans *Answer) {
 	if swap != nil && swap.state == rowOpen {
@@ -213,6 +209,13 @@ func (b *books) admit(op *ReserveOp, t *tab, swap *row, hash uint32, now int64, 
 	}
 	if op.Swap != "" {
 		b.odd(r).swap = op.Swap
+	}
+	if op.From != "" {
+		o := b.odd(r)
+		o.from = op.From
+		if from := b.allowance(op.From, now); from != nil {
+			o.taken = b.draw(op, t, from)
+		}
 	}
 	b.setBound(r, &op.Amounts)
 	for _, c := range t.counts {

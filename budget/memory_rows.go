@@ -16,7 +16,7 @@ type row struct {
 	state    rowState
 	flags    rowFlags
 	bound    quantities
-	actual   quantities
+	actual   quantities // while it is open: what was drawn from it
 	admitted int64
 	expires  int64
 }
@@ -82,7 +82,8 @@ func quantitiesOf(a *Amounts) quantities {
 
 // rest is what a reservation has when it did not go as most do.
 type rest struct {
-	swap          string
+	swap, from    string
+	taken         Amounts         // from the allowance, until it ends
 	bound, actual map[Meter]int64 // of custom meters
 	usage         Amounts         // as it was reported, if a correction has replaced it
 	over          []int64         // what it added to the overrun of each count
@@ -270,6 +271,13 @@ func (b *rows) setActual(r *row, a *Amounts) {
 func (b *rows) swap(r *row) string {
 	if o := b.rest(r); o != nil {
 		return o.swap
+	}
+	return ""
+}
+
+func (b *rows) from(r *row) string {
+	if o := b.rest(r); o != nil {
+		return o.from
 	}
 	return ""
 }

@@ -38,9 +38,9 @@ func (b *books) move(r *row, to rowState, actual *Amounts, now int64, ans *Answe
 		bound, before, after := c.of(&r.bound, boundCustom), c.of(&r.actual, beforeCustom), c.of(&q, actual.Custom)
 		c.roll(now)
 		change := after - before
-		if wasOpen {
-			c.held = minus(c.held, bound)
-			change = after - bound
+		if wasOpen { // what was drawn from it others hold, or have used
+			c.held = minus(c.held, bound-before)
+			change, before = after-bound, 0
 		}
 		if c.left(r.admitted, now) {
 			continue
@@ -74,6 +74,13 @@ func (b *books) move(r *row, to rowState, actual *Amounts, now int64, ans *Answe
 		if after > before && c.settled >= c.mark {
 			c.cross(ans)
 		}
+	}
+	if o := b.rest(r); wasOpen && o != nil && o.from != "" {
+		used := *actual
+		if r.is(rowIdle) {
+			used = b.actual(r)
+		}
+		b.giveBack(r, used, now)
 	}
 	r.state = to
 	b.setActual(r, actual)
