@@ -29,7 +29,8 @@ import (
 // number of goroutines at once.
 type Agent struct {
 	cfg     Config
-	limits  Limits // filled
+	limits  Limits         // filled
+	share   budget.Amounts // of each run, by Limits.Carved; zero: none
 	tools   *tools.Set
 	defs    *grid.ToolList
 	agents  map[string]*Agent
@@ -103,7 +104,13 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Limits.validate() == nil {
 		fail(limits.validate())
 	}
-	a.limits = limits.filled()
+	if cfg.Limits.Carved && f.Limits.Carved != nil && !*f.Limits.Carved {
+		fail(errors.New("agent: Limits.Carved and limits.carved of the file differ: set one of them"))
+	}
+	a.limits, a.share = limits.filled(), limits.share()
+	if limits.Carved && a.share.IsZero() {
+		fail(errors.New("agent: Limits.Carved (limits.carved of the file) keeps nothing: set RunNanoUSD or RunTokens (run_money, run_tokens) to what is to be kept for a run"))
+	}
 	a.spending, err = cfg.Spending.merge(f.Spending.spending())
 	fail(err)
 	if err := a.spending.validate(); err != nil {

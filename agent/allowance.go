@@ -122,11 +122,8 @@ func (r *run) reserveAllowance(ctx context.Context, room int64, instrument strin
 		ID: r.id + "/answer/" + r.a.incarnation(), Scopes: scopes, Amounts: amount,
 		Lease: allowanceLease(r.state.Limits), Idle: true, Swap: w.id,
 	}
-	err := r.ledger.ReserveInto(ctx, req, &r.grant)
-	if req.Swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
-		w.id, req.Swap = "", ""
-		err = r.ledger.ReserveInto(ctx, req, &r.grant)
-	}
+	err := r.reserve(ctx, req)
+	w.id = req.Swap
 	if err != nil {
 		r.later.add(unsettled{id: req.ID, how: releaseAll}, err)
 		return err
@@ -139,11 +136,21 @@ func (r *run) reserveAllowance(ctx context.Context, room int64, instrument strin
 // releaseAllowance gives the allowance back: the run has ended or is parked.
 func (r *run) releaseAllowance(ctx context.Context) {
 	if id := r.allowance.take(); id != "" {
-		err := r.ledger.Release(ctx, id)
-		if err != nil && !errors.Is(err, budget.ErrUnknownReservation) && !r.later.add(unsettled{id: id, how: releaseAll}, err) {
-			r.blameOn(err)
-		}
+		r.release(ctx, id)
 	}
+}
+
+// release gives an idle reservation back, later if it cannot be done now. False says
+// that it still stands.
+func (r *run) release(ctx context.Context, id string) bool {
+	err := r.ledger.Release(ctx, id)
+	if err == nil || errors.Is(err, budget.ErrUnknownReservation) {
+		return true
+	}
+	if !r.later.add(unsettled{id: id, how: releaseAll}, err) {
+		r.blameOn(err)
+	}
+	return false
 }
 
 // waitHelps reports whether a denial of kind held can turn into a grant when

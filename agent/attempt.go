@@ -83,11 +83,8 @@ func (c *modelCall) reserve(ctx context.Context, id string, p budget.Prompt, at 
 	for try := 0; ; try++ {
 		amount = amounts(prompt+r.estimator.Output(at.Instrument, int64(at.MaxTokens), at.Start), c.price.NanoUSDPerUnit)
 		r.asked = budget.Request{ID: id, Scopes: scopes, Amounts: amount, Lease: lease, Swap: swap}
-		err = r.ledger.ReserveInto(ctx, &r.asked, &r.grant)
-		if swap != "" && errors.Is(err, budget.ErrUnknownReservation) {
-			swap = "" // its lease ran out while a long tool worked
-			continue
-		}
+		err = r.reserve(ctx, &r.asked)
+		swap = r.asked.Swap // none if its lease ran out while a long tool worked
 		denied, ok := errors.AsType[*budget.DeniedError](err)
 		if !ok || try == shrinkTries {
 			return amount, err
@@ -196,6 +193,7 @@ func (c *modelCall) settled(s *budget.Settlement) {
 }
 
 func (r *run) left(caps []budget.CapState) {
+	caps = r.carve.open(caps)
 	if len(caps) > 0 {
 		r.leftNanoUSD, r.leftPercent = left(caps)
 	}
@@ -264,7 +262,11 @@ func (k *renewal) renew(l *budget.Ledger) {
 	defer cancel()
 	// If this fails the call goes on: the lease runs out, the bound is charged,
 	// and settling later gives the difference back.
-	_ = l.Renew(ctx, k.id, lease)
+	err := l.Renew(ctx, k.id, lease)
+	if errors.Is(err, budget.ErrFinished) || errors.Is(err, budget.ErrUnknownReservation) {
+		k.id = "" // for good
+		return
+	}
 	k.timer.Reset(lease / 3)
 }
 
@@ -272,5 +274,14 @@ func (k *renewal) stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.id = ""
-	k.timer.Stop()
+	if k.timer != nil {
+		k.timer.Stop()
+	}
+}
+
+// keeps reports whether the reservation may still stand.
+func (k *renewal) keeps(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.id == id
 }

@@ -35,6 +35,9 @@ func (a *Agent) Explain() string {
 	row("repairs", fmt.Sprint(l.Repairs))
 	row("wall", span(l.Wall)+" of work")
 	row("wait", span(l.Wait)+" for top-ups")
+	if !a.share.IsZero() {
+		row("carved", shareInWords(a.share)+" kept for a run from its start until it ends")
+	}
 	row("max tokens", fmt.Sprintf("%d a call; %d for the answer at a limit", l.MaxTokens, finalTokens))
 
 	fmt.Fprintf(&b, "\nparams of every model step\n")
@@ -101,7 +104,11 @@ func (a *Agent) Explain() string {
 		row(t.Name(), strings.Join(append(traits, "timeout "+span(t.Timeout())), ", "))
 	}
 	for _, name := range sortedKeys(a.agents) {
-		row(name, "an agent: its runs spend from this one's caps too")
+		kept := ""
+		if share := a.agents[name].share; !share.IsZero() {
+			kept = "; " + shareInWords(share) + " kept for each from its start until it ends"
+		}
+		row(name, "an agent: its runs spend from this one's caps too"+kept)
 	}
 	return b.String()
 }

@@ -65,6 +65,7 @@ type fileLimits struct {
 	MaxTokens fileCount    `yaml:"max_tokens"`
 	RunMoney  fileMoney    `yaml:"run_money"`
 	RunTokens fileCount    `yaml:"run_tokens"`
+	Carved    *bool        `yaml:"carved"` // keeps run_money and run_tokens for the run
 }
 
 type fileSpending struct {
@@ -324,7 +325,7 @@ func (l fileLimits) limits() Limits {
 	return Limits{
 		Steps: int(l.Steps), ToolCalls: int(l.ToolCalls), Parallel: int(l.Parallel), Repairs: int(l.Repairs),
 		Wall: time.Duration(l.Wall), Wait: time.Duration(l.Wait), MaxTokens: int(l.MaxTokens),
-		RunNanoUSD: int64(l.RunMoney), RunTokens: int64(l.RunTokens),
+		RunNanoUSD: int64(l.RunMoney), RunTokens: int64(l.RunTokens), Carved: l.Carved != nil && *l.Carved,
 	}
 }
 
@@ -342,6 +343,7 @@ func (l Limits) merge(f Limits) (Limits, error) {
 		MaxTokens:  mergeLimit("MaxTokens", "max_tokens", l.MaxTokens, f.MaxTokens, &errs),
 		RunNanoUSD: mergeLimit("RunNanoUSD", "run_money", l.RunNanoUSD, f.RunNanoUSD, &errs),
 		RunTokens:  mergeLimit("RunTokens", "run_tokens", l.RunTokens, f.RunTokens, &errs),
+		Carved:     l.Carved || f.Carved,
 	}
 	return out, errors.Join(errs...)
 }

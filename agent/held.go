@@ -48,12 +48,25 @@ func (c *modelCall) waitHeld(ctx context.Context, err error) error {
 	wctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	id := r.id + "/room/" + r.a.incarnation()
-	_, err = r.ledger.ReserveWait(wctx, budget.Request{ID: id, Scopes: scopes, Amounts: room, Lease: lease, Idle: true})
+	req := budget.Request{ID: id, Scopes: scopes, Amounts: room, Lease: lease, Idle: true}
+	share := r.ownCarve()
+	if share != nil && share.begun {
+		share = nil
+	}
+	if share != nil {
+		req = share.request(room) // the run waits for its share before it begins
+	}
+	var grant budget.Grant
+	err = r.carve.reserve(r, &req, func() (err error) { grant, err = r.ledger.ReserveWait(wctx, req); return err })
 	c.timer.goOn()
 	waited := time.Since(began)
 	c.rec.HeldWait += waited
 	outcome := "granted"
 	switch {
+	case err == nil && share != nil:
+		share.mu.Lock()
+		share.took(req, grant, nil)
+		share.mu.Unlock()
 	case err == nil:
 		// Not yet an allowance: it pays for nothing until ensureAllowance has fitted it.
 		r.allowance = allowance{id: id, amount: room, scopes: scopes}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/gridloop/gridloop/budget"
 )
 
 // None is how "no limit" is written in [Limits]. Zero always means the default.
@@ -30,6 +32,14 @@ type Limits struct {
 
 	RunNanoUSD int64 `json:"run_nano_usd"` // cap of each run: $1.00
 	RunTokens  int64 `json:"run_tokens"`   // cap of each run: 2,000,000
+
+	// Carved keeps what RunNanoUSD and RunTokens allow, those of them that are set, for the run
+	// from the moment it begins: on every cap for the account, its tenant, user and tags, and for
+	// the runs above it, against everybody. What is left returns when the run ends, or waits for
+	// people; a resumed run takes it again, or goes on without if the caps have no room. A run for
+	// whose share there is no room does not begin: called by another agent, the model that called
+	// is told; else it ends as at a cap, and has asked the market nothing.
+	Carved bool `json:"carved,omitempty"`
 }
 
 // The defaults of [Limits].
@@ -60,7 +70,17 @@ func (l Limits) filled() Limits {
 		MaxTokens:  orDefault(l.MaxTokens, DefaultMaxTokens),
 		RunNanoUSD: orDefault(l.RunNanoUSD, DefaultRunNanoUSD),
 		RunTokens:  orDefault(l.RunTokens, DefaultRunTokens),
+		Carved:     l.Carved,
 	}
+}
+
+// share is what Carved keeps for a run. The defaults are not part of it: they are there to
+// stop what has gone wrong, and more than most tenants may hold.
+func (l Limits) share() budget.Amounts {
+	if !l.Carved {
+		return budget.Amounts{}
+	}
+	return budget.Amounts{NanoUSD: max(l.RunNanoUSD, 0), Tokens: max(l.RunTokens, 0)}
 }
 
 func orDefault[N int | int64 | time.Duration](v, def N) N {

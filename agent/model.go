@@ -85,6 +85,12 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	}
 	r.look(ctx)
 	r.tellNews(in.Step)
+	// A run that cannot have its share does not begin, not even to say so.
+	if err := r.carve.ensure(ctx); err != nil {
+		c.denied(ctx, err)
+		return nil, err
+	}
+	c.rec.Uncarved = r.carve.missing()
 	// The final answer needs room for what came since the last step; where the caps
 	// have none it leaves out the oldest turns.
 	if err := r.ensureAllowance(ctx, in); err != nil && !in.Final {

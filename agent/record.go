@@ -50,6 +50,9 @@ type StepRecord struct {
 	Supplier string        `json:"supplier,omitempty"`
 	Quality  string        `json:"quality,omitempty"`
 	HeldWait time.Duration `json:"held_wait,omitempty"` // for what others held
+	// Uncarved says that the run's share, by Limits.Carved, was not held in this step: the caps had no room to take
+	// it again.
+	Uncarved bool `json:"uncarved,omitempty"`
 
 	CostNanoUSD int64 `json:"cost_nano_usd"` // sum over Attempts
 	// LeftNanoUSD is what the tightest money cap had left after the step; -1

@@ -52,6 +52,7 @@ type run struct {
 	estimator   *budget.Estimator
 	counted     counted
 	allowance   allowance
+	carve       *carve            // the nearest share that is kept for the run; nil: none
 	asked       budget.Request    // memory for what the ledger is asked
 	grant       budget.Grant      // and for its last answers
 	settlement  budget.Settlement // likewise
@@ -117,6 +118,14 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 		r.caps = ownCaps(r.state.Run, r.state.Limits.RunNanoUSD, r.state.Limits.RunTokens)
 	}
 	r.ready()
+	share := a.share
+	if a.limits.Carved && o.nanoUSD > 0 {
+		share.NanoUSD = o.nanoUSD
+	}
+	if a.limits.Carved && o.tokens > 0 {
+		share.Tokens = o.tokens
+	}
+	r.carveFor(share)
 	return r, nil
 }
 
@@ -257,6 +266,17 @@ func (r *run) warn(step int, text string) {
 	}
 }
 
+// warnAtRoot says a thing where somebody reads it: the runs below have no reader.
+func (r *run) warnAtRoot(text string) {
+	for r.parent != nil {
+		r = r.parent
+	}
+	r.watch.mu.Lock()
+	step := r.watch.step
+	r.watch.mu.Unlock()
+	r.warn(step, text)
+}
+
 func (r *run) blame(err error) {
 	r.mu.Lock()
 	r.cause = err
@@ -289,6 +309,9 @@ func (r *run) drive(parent context.Context, events *queue) error {
 // loop drives the run. Its handlers see r.state as it was at the start: it changes
 // when they are done.
 func (r *run) loop(ctx context.Context) error {
+	if c := r.ownCarve(); c != nil {
+		defer c.renewal.stop() // whatever happens, it is not renewed for ever
+	}
 	s := new(State)
 	*s = r.state
 	err := drive(ctx, &inProcess{run: r}, s)
@@ -310,12 +333,13 @@ func (r *run) define(ctx context.Context) error {
 	return err
 }
 
-// retire gives back what the run holds: the allowance always, and the run's
-// caps unless it is parked.
+// retire gives back what the run holds: the allowance and the share always, and the
+// run's caps unless it is parked.
 func (r *run) retire(ctx context.Context, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	r.releaseAllowance(ctx)
+	r.releaseCarve(ctx)
 	if err == nil {
 		r.blameOn(r.forget(ctx))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/tools"
@@ -27,13 +28,25 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 		// It is counted when it begins: a call that waited for its agent's own calls
 		// while holding a place among them could wait for itself.
 		p, no := r.pay(ctx, op, call.Name, op.Run.Step)
+		if no == nil {
+			var waited time.Duration
+			waited, no = r.beginChild(ctx, op, child, call.Name)
+			p.waited += waited
+			r.settle(ctx, p, no == nil)
+		}
 		if no != nil {
 			r.dropChild(op.Key)
 			return r.unpaidSub(ctx, call.ID, p, no), true
 		}
-		r.settle(ctx, p, true)
 	}
+	ended := false
+	defer func() {
+		if !ended { // a panic goes on; what the run holds must not stay behind
+			child.retire(ctx, errPanicked)
+		}
+	}()
 	err = child.loop(ctx)
+	ended = true
 	s := &child.state
 	child.retire(ctx, err)
 	if errors.Is(err, ErrParked) {
@@ -116,6 +129,7 @@ func (r *run) child(ctx context.Context, op Op, call grid.ToolCall) (c *run, pro
 	}
 	c.caps = ownCaps(c.state.Run, a.limits.RunNanoUSD, a.limits.RunTokens)
 	c.ready()
+	c.carveFor(a.share)
 	r.mu.Lock()
 	if r.children == nil {
 		r.children = make(map[string]*run)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -189,21 +190,20 @@ func overBudget(d *budget.DeniedError) string {
 	var b strings.Builder
 	b.WriteString("not run: the budget refused this call. ")
 	for _, v := range d.Violations {
-		what := strings.ReplaceAll(strings.TrimPrefix(string(v.Meter), "custom:"), "_", " ")
 		whose := "this " + strings.TrimPrefix(v.Scope.Kind, scopeTag)
 		if v.Scope.Kind == budget.ScopeTool || v.Scope.Kind == budget.ScopeAgent {
 			whose = v.Scope.String()
 		}
-		fmt.Fprintf(&b, "The limit of %d %s for %s, per %s, ", v.Limit, what, whose, v.Window)
+		fmt.Fprintf(&b, "The limit of %s for %s, per %s, ", quantity(v.Meter, v.Limit), whose, v.Window)
 		switch {
 		case v.Kind == budget.KindTooBig:
-			fmt.Fprintf(&b, "is less than the %d of one call. ", v.Requested)
+			fmt.Fprintf(&b, "is less than the %s of one call. ", quantity(v.Meter, v.Requested))
 		case v.Kind == budget.KindHeld:
 			b.WriteString("is taken by calls that are under way. ")
-		case v.ResetAt.IsZero():
-			b.WriteString("is used up and does not reset. ")
+		case v.Settled < v.Limit:
+			fmt.Fprintf(&b, "has only %s left for the %s of one call,%s. ", quantity(v.Meter, v.Limit-v.Settled), quantity(v.Meter, v.Requested), reset(v.ResetAt))
 		default:
-			b.WriteString("is used up until " + v.ResetAt.UTC().Format(time.RFC3339) + ". ")
+			b.WriteString("is used up" + reset(v.ResetAt) + ". ")
 		}
 	}
 	if d.Kind() == budget.KindHeld {
@@ -212,6 +212,21 @@ func overBudget(d *budget.DeniedError) string {
 		b.WriteString("Do not try it again before that; go on without it, and say what was left out.")
 	}
 	return b.String()
+}
+
+// quantity is an amount of a meter in words.
+func quantity(m budget.Meter, n int64) string {
+	if m == budget.MeterMoney {
+		return budget.FormatUSD(n)
+	}
+	return strconv.FormatInt(n, 10) + " " + strings.ReplaceAll(strings.TrimPrefix(string(m), "custom:"), "_", " ")
+}
+
+func reset(at time.Time) string {
+	if at.IsZero() {
+		return " and does not reset"
+	}
+	return " until " + at.UTC().Format(time.RFC3339)
 }
 
 // Countable reports a cap that nothing an agent does would ever count, as a

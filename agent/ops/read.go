@@ -95,8 +95,9 @@ type Change struct {
 // Reservation is one that is open.
 type Reservation struct {
 	ID       string         `json:"id"`
-	Idle     bool           `json:"idle"` // kept back for the answer at a limit
+	Idle     bool           `json:"idle"` // kept back: for the answer at a limit, or a share from which others are taken
 	Reserved budget.Amounts `json:"reserved"`
+	Drawn    budget.Amounts `json:"drawn,omitzero"` // of a share, by what was taken from it: Reserved less this is held
 	Admitted time.Time      `json:"admitted"`
 	Expires  time.Time      `json:"expires"`
 }
@@ -302,7 +303,7 @@ func (s *server) run(r *http.Request) (any, error) {
 	}
 	held := []Reservation{}
 	for _, o := range open {
-		held = append(held, Reservation{ID: o.ID, Idle: o.Idle, Reserved: o.Reserved, Admitted: o.Admitted.UTC(), Expires: o.Expires.UTC()})
+		held = append(held, Reservation{ID: o.ID, Idle: o.Idle, Reserved: o.Reserved, Drawn: o.Actual, Admitted: o.Admitted.UTC(), Expires: o.Expires.UTC()})
 	}
 	all, err := s.ledger.Freezes(r.Context())
 	if err != nil {
