@@ -297,7 +297,7 @@ func (b *books) row(a *account, id string) (*row, error) {
 	err := b.conn.query(func(c columns) (err error) {
 		found, err = b.decodeRow(a, id, c)
 		return err
-	}, "SELECT seq, scopes, state, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections, due FROM budget_reservation WHERE account = ? AND id = ?", a.id, id)
+	}, "SELECT seq, scopes, state, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections, due, allowance, taken FROM budget_reservation WHERE account = ? AND id = ?", a.id, id)
 	if err != nil || found == nil {
 		return nil, err
 	}
@@ -329,6 +329,10 @@ func (b *books) decodeRow(a *account, id string, c columns) (r *row, err error) 
 	if r.State != budget.StateOpen {
 		r.KeepUntil = c.int(13)
 	}
+	r.From = c.text(14)
+	if r.Taken, err = decodeAmounts(c.text(15)); err != nil {
+		return nil, err
+	}
 	err = decodeLinks(c.text(11), func(id, over int64) error {
 		counted, err := b.countByID(a, id)
 		if err != nil {
@@ -338,6 +342,24 @@ func (b *books) decodeRow(a *account, id string, c columns) (r *row, err error) 
 		return nil
 	})
 	return r, err
+}
+
+// of finds what the reservation returns to, when it has taken something and that is still kept.
+func (b *books) of(a *account, r *row) (of *row, err error) {
+	if r.Of = nil; r.Taken.IsZero() {
+		return nil, nil
+	}
+	if of, err = b.row(a, r.From); of != nil {
+		r.Of = &of.Row
+	}
+	return of, err
+}
+
+// touchOpen lists a reservation as changed, unless it has ended, or there is none.
+func (a *account) touchOpen(r *row) {
+	if r != nil && r.State == budget.StateOpen {
+		a.touch(r)
+	}
 }
 
 // touch lists a reservation and its counts as changed.
@@ -377,18 +399,18 @@ func (b *books) insert(a *account, r *row) error {
 	r.dirty = false
 	ended, due := r.due()
 	return b.conn.exec(`INSERT INTO budget_reservation
-		(seq, account, id, scopes, state, ended, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		(seq, account, id, scopes, state, ended, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections, allowance, taken)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.seq, a.id, r.ID, codec.EncodeScopes(r.Scopes), string(r.State), ended, due, r.Admitted, r.Expires, flag(r.Idle), flag(r.Late), r.Swap,
-		codec.EncodeAmounts(r.Bound), codec.EncodeAmounts(r.Actual), r.usage(), codec.EncodeLinks(r.Links), codec.EncodeCorrections(r.Corrections))
+		codec.EncodeAmounts(r.Bound), codec.EncodeAmounts(r.Actual), r.usage(), codec.EncodeLinks(r.Links), codec.EncodeCorrections(r.Corrections), orNull(r.From), r.taken())
 }
 
 func (b *books) update(r *row) error {
 	r.dirty = false
 	ended, due := r.due()
 	return b.conn.exec(`UPDATE budget_reservation
-		SET state = ?, ended = ?, due = ?, expires = ?, late = ?, actual = ?, usage = ?, links = ?, corrections = ? WHERE seq = ?`,
-		string(r.State), ended, due, r.Expires, flag(r.Late), codec.EncodeAmounts(r.Actual), r.usage(), codec.EncodeLinks(r.Links), codec.EncodeCorrections(r.Corrections), r.seq)
+		SET state = ?, ended = ?, due = ?, expires = ?, late = ?, actual = ?, usage = ?, links = ?, corrections = ?, taken = ? WHERE seq = ?`,
+		string(r.State), ended, due, r.Expires, flag(r.Late), codec.EncodeAmounts(r.Actual), r.usage(), codec.EncodeLinks(r.Links), codec.EncodeCorrections(r.Corrections), r.taken(), r.seq)
 }
 
 func (r *row) usage() any {
@@ -396,6 +418,21 @@ func (r *row) usage() any {
 		return nil
 	}
 	return codec.EncodeAmounts(r.Usage)
+}
+
+// taken is NULL for nearly all.
+func (r *row) taken() any {
+	if r.From == "" {
+		return nil
+	}
+	return orNull(codec.EncodeAmounts(r.Taken))
+}
+
+func orNull(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
 }
 
 const countColumns = "id, cap, scopes, starts, ends, run, settled, held, unconfirmed, overrun, fired_low, fired_high, reservations, dropped, buckets"
@@ -481,12 +518,8 @@ func (b *books) saveCount(a *account, c *count) error {
 			SET settled = ?, held = ?, unconfirmed = ?, overrun = ?, fired_low = ?, fired_high = ?, reservations = ?, dropped = ?, buckets = ? WHERE id = ?`,
 			c.Settled, c.Held, c.Unconfirmed, c.Overrun, int64(c.Fired[0]), int64(c.Fired[1]), c.reservations, flag(c.dropped), encodeBuckets(c.Buckets), c.ID)
 	}
-	var run any
-	if c.run != "" {
-		run = c.run
-	}
 	return b.conn.exec("INSERT INTO budget_count (account, "+countColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		a.id, c.ID, c.Cap.Key, codec.EncodeScopes(c.Scopes), codec.Nano(c.Span.Start), codec.Nano(c.Span.End), run, c.Settled, c.Held, c.Unconfirmed, c.Overrun,
+		a.id, c.ID, c.Cap.Key, codec.EncodeScopes(c.Scopes), codec.Nano(c.Span.Start), codec.Nano(c.Span.End), orNull(c.run), c.Settled, c.Held, c.Unconfirmed, c.Overrun,
 		int64(c.Fired[0]), int64(c.Fired[1]), c.reservations, flag(c.dropped), encodeBuckets(c.Buckets))
 }
 

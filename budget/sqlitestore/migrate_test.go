@@ -28,7 +28,7 @@ func TestFilesOfSchemaOneAreMigratedWithAllTheyCounted(t *testing.T) {
 		must(t, old.Close())
 		s := open(t, path, sqlitestore.Existing())
 		defer s.Close()
-		if got, err := sqlitestore.Ask(t.Context(), s, "SELECT schema FROM budget_meta"); err != nil || got != "2" || sqlitestore.Schema() != 2 {
+		if got, err := sqlitestore.Ask(t.Context(), s, "SELECT schema FROM budget_meta"); err != nil || got != "3" || sqlitestore.Schema() != 3 {
 			t.Fatalf("schema %s, %v", got, err)
 		}
 		acme := budget.Scope{Kind: "tenant", Name: "acme/1 ä"}

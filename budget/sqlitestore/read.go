@@ -222,6 +222,13 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 				return err
 			}
 			used := amounts.Get(q.Meter)
+			if c.text(5) != "" { // of an allowance others hold that, or have used it
+				drawn, err := decodeAmounts(c.text(5))
+				if err != nil {
+					return err
+				}
+				used -= drawn.Get(q.Meter)
+			}
 			for _, scope := range scopes {
 				if scope.Kind != q.By {
 					continue
@@ -243,7 +250,7 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 				}
 			}
 			return ctx.Err()
-		}, "SELECT scopes, state, CASE ended WHEN 0 THEN bound ELSE actual END, admitted, account FROM budget_reservation ORDER BY seq DESC")
+		}, "SELECT scopes, state, CASE ended WHEN 0 THEN bound ELSE actual END, admitted, account, CASE ended WHEN 0 THEN actual ELSE '' END FROM budget_reservation ORDER BY seq DESC")
 		if errors.Is(err, errEnough) {
 			err = nil
 		}

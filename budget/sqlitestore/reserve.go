@@ -41,7 +41,11 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 			return err
 		}
 	}
-	swap, err := b.swap(a, op)
+	swap, err := b.named(a, "swap", op.Swap, (*rules.Row).CheckSwap)
+	if err != nil {
+		return err
+	}
+	from, err := b.named(a, "from", op.From, (*rules.Row).CheckFrom)
 	if err != nil {
 		return err
 	}
@@ -71,11 +75,18 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 			freezes = append(freezes, f)
 		}
 	}
-	var swapped *rules.Row
+	var swapped, allowance *rules.Row
+	var of *row // what the swapped one returns to
 	if swap != nil {
+		if of, err = b.of(a, swap); err != nil {
+			return b.fail(err)
+		}
 		swapped = &swap.Row
 	}
-	rules.Check(op, freezes, counts, swapped, ans)
+	if from != nil {
+		allowance = &from.Row
+	}
+	rules.Check(op, freezes, counts, swapped, allowance, ans)
 	for _, c := range known {
 		a.touchTurned(c)
 	}
@@ -84,6 +95,7 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 	}
 	if swap != nil && swap.State == budget.StateOpen {
 		a.touch(swap)
+		a.touchOpen(of)
 		a.ended++
 		a.dirty = true
 	}
@@ -105,7 +117,10 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 		c.reservations++
 		a.touchCount(c)
 	}
-	r.Row = *rules.Admit(op, counts, swapped, b.now, ans)
+	r.Row = *rules.Admit(op, counts, swapped, allowance, b.now, ans)
+	if !r.Taken.IsZero() {
+		a.touch(from)
+	}
 	a.rows[r.ID] = r
 	a.reserved = append(a.reserved, r)
 	a.nextDue = min(a.nextDue, r.Expires)
@@ -134,18 +149,19 @@ func (a *account) staleness(op *budget.ReserveOp, now time.Time) budget.Stale {
 	return ""
 }
 
-func (b *books) swap(a *account, op *budget.ReserveOp) (*row, error) {
-	if op.Swap == "" {
+// named is a reservation that a request names besides its own, nil if it names none.
+func (b *books) named(a *account, as, id string, check func(*rules.Row) error) (*row, error) {
+	if id == "" {
 		return nil, nil
 	}
-	r, err := b.row(a, op.Swap)
+	r, err := b.row(a, id)
 	switch {
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return nil, unknown("swap", op.Swap)
+		return nil, unknown(as, id)
 	}
-	return r, r.CheckSwap()
+	return r, check(&r.Row)
 }
 
 func unknown(op, id string) error {
@@ -181,6 +197,10 @@ func (b *books) sweep(a *account, most int, ans *budget.Answer) error {
 		if err != nil {
 			return b.fail(err)
 		}
+		of, err := b.of(a, r)
+		if err != nil {
+			return b.fail(err)
+		}
 		if b.store.releases && !r.Idle {
 			r.Idle = true
 			r.Expire(ans)
@@ -189,6 +209,7 @@ func (b *books) sweep(a *account, most int, ans *budget.Answer) error {
 			r.Expire(ans)
 		}
 		a.touch(r)
+		a.touchOpen(of)
 		a.ended++
 		a.dirty = true
 	}

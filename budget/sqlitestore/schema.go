@@ -104,6 +104,11 @@ var migrations = [][]string{{
 }, {
 	// What a rolling count is made of, each "start:settled" or "start:settled:unconfirmed:overrun"; starts in milliseconds.
 	`ALTER TABLE budget_count ADD COLUMN buckets TEXT`,
+}, {
+	// Of a reservation that was taken from another: which, and what of it returns when it ends. The other's actual is, while it
+	// is open, what was drawn from it.
+	`ALTER TABLE budget_reservation ADD COLUMN allowance TEXT`,
+	`ALTER TABLE budget_reservation ADD COLUMN taken TEXT`,
 }}
 
 // migrate brings the file to the newest schema, in one transaction.

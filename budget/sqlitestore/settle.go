@@ -23,6 +23,10 @@ func (s *Store) act(ctx context.Context, name, op, id string, ans *budget.Answer
 		if r == nil {
 			return unknown(op, id)
 		}
+		of, err := b.of(a, r)
+		if err != nil {
+			return err
+		}
 		wasOpen := r.State == budget.StateOpen
 		if err := f(r, b.now); err != nil {
 			return err
@@ -38,6 +42,7 @@ func (s *Store) act(ctx context.Context, name, op, id string, ans *budget.Answer
 			a.ended++
 			a.dirty = true
 			a.nextForget = min(a.nextForget, r.KeepUntil)
+			a.touchOpen(of)
 		}
 		return nil
 	})

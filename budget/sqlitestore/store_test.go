@@ -19,12 +19,12 @@ func open(t testing.TB, path string, opts ...sqlitestore.Option) *sqlitestore.St
 }
 
 func TestFileIsAStore(t *testing.T) {
-	budgettest.Exercise(t, func(t *testing.T) budget.Store { return sqlitestore.At(filepath.Join(t.TempDir(), "spend.db")) }, budgettest.WithoutAllowances("being built"))
+	budgettest.Exercise(t, func(t *testing.T) budget.Store { return sqlitestore.At(filepath.Join(t.TempDir(), "spend.db")) })
 }
 
 func TestFileIsAStoreInVirtualTime(t *testing.T) {
 	if racing {
 		t.Skip("the histories are long, and the suite in real time races, too")
 	}
-	budgettest.Exercise(t, func(t *testing.T) budget.Store { return open(t, filepath.Join(t.TempDir(), "spend.db")) }, budgettest.Virtual(), budgettest.WithoutAllowances("being built"))
+	budgettest.Exercise(t, func(t *testing.T) budget.Store { return open(t, filepath.Join(t.TempDir(), "spend.db")) }, budgettest.Virtual())
 }

@@ -66,7 +66,7 @@ type Count struct {
 	// Buckets are what Settled, Unconfirmed and Overrun are the sums of, under a rolling window: oldest first, none empty.
 	Buckets []Bucket
 
-	freed  int64 // what a swap would give back, during Check
+	freed  int64 // what a swap would give back and an allowance lend, during Check
 	turned bool  // see Turned
 }
 
@@ -152,6 +152,17 @@ func Plus(a, b int64) int64 {
 		return math.MaxInt64
 	}
 	return a + b
+}
+
+// least is the lesser of the two, per meter.
+func least(a, b budget.Amounts) budget.Amounts {
+	out := budget.Amounts{NanoUSD: min(a.NanoUSD, b.NanoUSD), Tokens: min(a.Tokens, b.Tokens), Requests: min(a.Requests, b.Requests), ToolCalls: min(a.ToolCalls, b.ToolCalls)}
+	for m, v := range a.Custom {
+		if v = min(v, b.Custom[m]); v != 0 {
+			out = out.With(m, v)
+		}
+	}
+	return out
 }
 
 // minus takes b from a. A sum that stopped at MaxInt64 is no longer exact, so it stays there: the safe side.

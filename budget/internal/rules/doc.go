@@ -4,6 +4,8 @@
 //
 //	load row and counts -> Check, Admit | Settle, Charge, Void, Release, Renew, TrueUp, Expire -> write back, commit
 //
+// A reservation that was taken from another brings that along, as its Of: what it does not use returns there.
+//
 // The answer that is handed in carries the time of the operation, Answer.Now, and a rolling count is brought to it before
 // anything else.
 //

@@ -13,13 +13,16 @@ type Row struct {
 	ID          string
 	Scopes      []budget.Scope
 	Bound       budget.Amounts
-	Actual      budget.Amounts
+	Actual      budget.Amounts // of an open one: what was drawn from it
 	State       budget.State
 	Idle        bool
 	Late        bool
 	Said        bool           // usage was reported
 	Usage       budget.Amounts // what was
 	Swap        string
+	From        string         // the allowance that it was taken from
+	Taken       budget.Amounts // of that, until it ends
+	Of          *Row           // what Taken returns to: set by who loads the row, nil if it is not kept any more
 	Admitted    int64
 	Expires     int64
 	KeepUntil   int64 // set when it ends
@@ -67,9 +70,9 @@ func (r *Row) move(to budget.State, actual budget.Amounts, ans *budget.Answer) {
 		bound, before, after := r.Bound.Get(meter), r.Actual.Get(meter), actual.Get(meter)
 		c.Roll(now)
 		change := after - before
-		if wasOpen {
-			c.Held = minus(c.Held, bound)
-			change = after - bound
+		if wasOpen { // what was drawn from it others hold, or have used
+			c.Held = minus(c.Held, bound-before)
+			change, before = after-bound, 0
 		}
 		if c.Cap.Rolling() && c.ends(r.Admitted) <= now { // its bucket has left, and its spending with it
 			continue
@@ -103,6 +106,13 @@ func (r *Row) move(to budget.State, actual budget.Amounts, ans *budget.Answer) {
 		if after > before {
 			c.cross(ans)
 		}
+	}
+	if wasOpen {
+		used := actual
+		if r.Idle {
+			used = r.Actual
+		}
+		r.giveBack(used, now)
 	}
 	r.State, r.Actual = to, actual
 	if wasOpen {
