@@ -313,3 +313,42 @@ func TestWhatIsTunedIntoALaterStepIsReserved(t *testing.T) {
 		t.Errorf("%d steps, the ledger says %+v: %v", len(res.Steps), s, err)
 	}
 }
+
+// However little is left, and though the instrument writes three times what it is asked for, a request asks for no less than
+// is worth asking: rather the run ends with its answer.
+func TestNoRequestAsksForLessThanTheFloor(t *testing.T) {
+	shrunk, ended := 0, 0
+	for tokens := int64(2500); tokens <= 6500; tokens += 100 {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMarket(t, gridtest.Config{})
+			m.Model(func(turn gridtest.Turn) gridtest.Reply {
+				if turn.MaxTokens < 256 {
+					t.Errorf("with a cap of %d tokens, %d are asked for", tokens, turn.MaxTokens)
+				}
+				r := calls(lookCall())
+				if len(turn.Tools) == 0 || turn.N > 2 {
+					r = say("done")
+				}
+				r.PromptTokens, r.CompletionTokens = int64(len(turn.Raw))/4, 3*turn.MaxTokens
+				return r
+			})
+			a := open(t, m, agent.Config{Tools: []tools.Tool{look()}, Limits: agent.Limits{MaxTokens: 1024}, Spending: agent.Spending{Overrun: agent.OverrunContinue}})
+			if _, err := agent.Run[string](t.Context(), a, "go"); err != nil {
+				t.Fatal(err) // from here on it is known what the instrument does
+			}
+			res, err := agent.Run[string](t.Context(), a, "go", agent.CapTokens(tokens))
+			stands(t, res, err)
+			for _, s := range res.Steps {
+				if s.Shrunk {
+					shrunk++
+				}
+			}
+			if res.Stop == agent.StopBudget {
+				ended++
+			}
+		})
+	}
+	if shrunk == 0 || ended == 0 {
+		t.Errorf("%d requests were lowered, %d runs ended by their cap: the test shows nothing", shrunk, ended)
+	}
+}
