@@ -34,6 +34,9 @@ type account struct {
 	ids  map[countKey]int64 // of counts; one that is gone is found out when it is locked
 	seen map[int64]int64    // when counts were touched last, as this process knows: a server that says less has forgotten
 
+	drawn  map[string]string // which open reservations of this process have drawn, and from what
+	lacked []string          // allowances that the last attempt should have locked
+
 	last    int64 // the server's time in the last batch
 	tending tending
 }
@@ -68,6 +71,9 @@ func (a *account) distrust(err error) {
 	a.forgot = a.forgot || errors.Is(err, ErrForgot)
 	a.clearCaps()
 	a.ids = map[countKey]int64{}
+	if a.drawn == nil {
+		a.drawn = map[string]string{}
+	}
 	if a.seen == nil || len(a.seen) > maxKnown {
 		a.seen = map[int64]int64{}
 	}
@@ -93,6 +99,18 @@ func (a *account) learnFrom(b *books) {
 	}
 	for _, c := range b.changed {
 		a.seen[c.ID] = b.now
+	}
+	if len(a.drawn) > maxKnown {
+		a.drawn = map[string]string{}
+	}
+	for id, r := range b.rows {
+		switch {
+		case r == nil || r.From == "":
+		case r.Taken.IsZero():
+			delete(a.drawn, id)
+		default:
+			a.drawn[id] = r.From
+		}
 	}
 	for id, c := range b.byID {
 		if c.gone {
@@ -194,6 +212,13 @@ func (b *books) touch(r *row) {
 	}
 }
 
+// touchOpen is touch, unless the reservation has ended, or there is none.
+func (b *books) touchOpen(r *row) {
+	if r != nil && r.State == budget.StateOpen {
+		b.touch(r)
+	}
+}
+
 // touchTurned lists counts as changed if time has taken something out of them.
 func (b *books) touchTurned(r *row) {
 	for i := range r.Links {
@@ -238,18 +263,20 @@ func (b *books) queueReserved() {
 	ended, idle, late := make([]bool, 0, n), make([]bool, 0, n), make([]bool, 0, n)
 	due, admitted, expires := make([]int64, 0, n), make([]int64, 0, n), make([]int64, 0, n)
 	usage, corrections := make([]*string, 0, n), make([]string, 0, n)
+	froms, taken := make([][]byte, 0, n), make([]*string, 0, n)
 	for _, r := range b.reserved {
 		over, at := r.due()
 		ids, scopes, states, ended, due = append(ids, []byte(r.ID)), append(scopes, codec.EncodeScopes(r.Scopes)), append(states, string(r.State)), append(ended, over), append(due, at)
 		admitted, expires, idle, late = append(admitted, r.Admitted), append(expires, r.Expires), append(idle, r.Idle), append(late, r.Late)
 		swaps, bounds, actuals = append(swaps, []byte(r.Swap)), append(bounds, codec.EncodeAmounts(r.Bound)), append(actuals, codec.EncodeAmounts(r.Actual))
 		usage, links, corrections = append(usage, r.usage()), append(links, codec.EncodeLinks(r.Links)), append(corrections, codec.EncodeCorrections(r.Corrections))
+		froms, taken = append(froms, r.from()), append(taken, r.taken())
 		r.fresh, r.dirty = false, false
 	}
-	b.write(`INSERT INTO @reservation (account, id, scopes, state, ended, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections)
+	b.write(`INSERT INTO @reservation (account, id, scopes, state, ended, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections, allowance, taken)
 		SELECT $1, * FROM unnest($2::bytea[], $3::text[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::boolean[],
-			$11::bytea[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])`,
-		b.account.id, ids, scopes, states, ended, due, admitted, expires, idle, late, swaps, bounds, actuals, usage, links, corrections)
+			$11::bytea[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bytea[], $18::text[])`,
+		b.account.id, ids, scopes, states, ended, due, admitted, expires, idle, late, swaps, bounds, actuals, usage, links, corrections, froms, taken)
 	b.reserved = b.reserved[:0]
 }
 
@@ -262,23 +289,23 @@ func (b *books) queueTransformed() {
 	states, actuals, links := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
 	ended, late := make([]bool, 0, n), make([]bool, 0, n)
 	due, expires := make([]int64, 0, n), make([]int64, 0, n)
-	usage, corrections := make([]*string, 0, n), make([]string, 0, n)
+	usage, corrections, taken := make([]*string, 0, n), make([]string, 0, n), make([]*string, 0, n)
 	for _, r := range b.transformed {
 		over, at := r.due()
 		ids, states, ended, due, expires = append(ids, []byte(r.ID)), append(states, string(r.State)), append(ended, over), append(due, at), append(expires, r.Expires)
 		late, actuals, usage = append(late, r.Late), append(actuals, codec.EncodeAmounts(r.Actual)), append(usage, r.usage())
-		links, corrections = append(links, codec.EncodeLinks(r.Links)), append(corrections, codec.EncodeCorrections(r.Corrections))
+		links, corrections, taken = append(links, codec.EncodeLinks(r.Links)), append(corrections, codec.EncodeCorrections(r.Corrections)), append(taken, r.taken())
 		r.dirty = false
 	}
 	// The rows are locked, so they stay where they are.
 	b.write(`WITH v AS MATERIALIZED (SELECT v.*, r.place
-			FROM unnest($2::bytea[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[])
-				AS v (id, state, ended, due, expires, late, actual, usage, links, corrections)
+			FROM unnest($2::bytea[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[])
+				AS v (id, state, ended, due, expires, late, actual, usage, links, corrections, taken)
 			CROSS JOIN LATERAL (SELECT ctid AS place FROM @reservation WHERE account = $1 AND id = v.id OFFSET 0) r)
 		UPDATE @reservation r
-		SET state = v.state, ended = v.ended, due = v.due, expires = v.expires, late = v.late, actual = v.actual, usage = v.usage, links = v.links, corrections = v.corrections
+		SET state = v.state, ended = v.ended, due = v.due, expires = v.expires, late = v.late, actual = v.actual, usage = v.usage, links = v.links, corrections = v.corrections, taken = v.taken
 		FROM v WHERE r.ctid = v.place`,
-		b.account.id, ids, states, ended, due, expires, late, actuals, usage, links, corrections)
+		b.account.id, ids, states, ended, due, expires, late, actuals, usage, links, corrections, taken)
 	b.transformed = b.transformed[:0]
 }
 
@@ -287,6 +314,22 @@ func (r *row) usage() *string {
 		return nil
 	}
 	text := codec.EncodeAmounts(r.Usage)
+	return &text
+}
+
+// from and taken are NULL for nearly all.
+func (r *row) from() []byte {
+	if r.From == "" {
+		return nil
+	}
+	return []byte(r.From)
+}
+
+func (r *row) taken() *string {
+	if r.Taken.IsZero() {
+		return nil
+	}
+	text := codec.EncodeAmounts(r.Taken)
 	return &text
 }
 

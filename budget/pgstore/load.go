@@ -37,7 +37,7 @@ const (
 	// nowIs is the server's clock. $1 is NULL, or what a test says instead.
 	nowIs = "coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000000000)::bigint)"
 
-	rowColumns  = "id, scopes, state, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections"
+	rowColumns  = "id, scopes, state, due, admitted, expires, idle, late, swap, bound, actual, usage, links, corrections, allowance, taken"
 	selectRows  = "SELECT r.* FROM unnest($2::bytea[]) AS k (key) CROSS JOIN LATERAL (SELECT " + rowColumns + " FROM @reservation WHERE account = $1 AND id = k.key FOR UPDATE) r"
 	selectDue   = "SELECT " + rowColumns + " FROM @reservation WHERE account = $2 AND NOT ended AND due <= (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED"
 	selectOld   = "SELECT " + rowColumns + " FROM @reservation WHERE account = $2 AND ended AND due <= (SELECT greatest(" + nowIs + ", $3)) ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED"
@@ -88,6 +88,9 @@ func (b *books) load(tasks []*task) error {
 	if err := b.learn(&head); err != nil {
 		return err
 	}
+	if b.lacks(want) {
+		return errAgain
+	}
 	return b.lockCounts(want)
 }
 
@@ -137,18 +140,28 @@ type wanted struct {
 func (b *books) wants(tasks []*task) *wanted {
 	w := &wanted{links: map[countKey]*budget.Link{}, create: map[countKey]bool{}}
 	ids, runs := map[string]bool{}, map[string]bool{}
+	for _, id := range b.account.lacked {
+		ids[id] = true
+	}
+	b.account.lacked = nil
 	for _, t := range tasks {
 		b.alone = b.alone || t.alone
 		w.sweep += t.sweep
 		w.forget += t.forget
-		if t.id != "" {
-			ids[t.id] = true
+		names := []string{t.id}
+		if t.op != nil {
+			names = append(names, t.op.Swap, t.op.From)
+		}
+		for _, id := range names {
+			if id != "" {
+				ids[id] = true
+			}
+			if from := b.account.drawn[id]; from != "" {
+				ids[from] = true
+			}
 		}
 		if t.op == nil {
 			continue
-		}
-		if t.op.Swap != "" {
-			ids[t.op.Swap] = true
 		}
 		for _, scope := range t.op.Scopes {
 			if scope.Kind == budget.ScopeRun {
@@ -167,6 +180,23 @@ func (b *books) wants(tasks []*task) *wanted {
 		w.runs = append(w.runs, []byte(run))
 	}
 	return w
+}
+
+// lacks reports whether a reservation may return something to an allowance that was not locked with it. Who has drawn is known
+// of this process's own reservations; of others it is learnt here, and the next attempt locks everything in order.
+func (b *books) lacks(w *wanted) bool {
+	for _, r := range b.rows {
+		if r == nil || r.err != nil || r.State != budget.StateOpen || r.Taken.IsZero() {
+			continue
+		}
+		if _, asked := slices.BinarySearch(w.ids, r.ID); !asked && !r.Idle { // it is due, and will be charged in full
+			continue
+		}
+		if _, locked := b.rows[r.From]; !locked {
+			b.account.lacked = append(b.account.lacked, r.From)
+		}
+	}
+	return len(b.account.lacked) > 0
 }
 
 // queueLoads queues everything that must be had before counts are locked.
@@ -260,22 +290,22 @@ func (b *books) readFresh(rows pgx.Rows) error {
 // readRow reads a reservation that is not in the books yet, without its links.
 func (b *books) readRow(also func(*row)) func(pgx.Rows) error {
 	return func(rows pgx.Rows) (err error) {
-		var id, swap []byte
+		var id, swap, from []byte
 		var scopes, state, bound, actual, corrections string
-		var usage *string
+		var usage, taken *string
 		var due int64
 		r := &row{}
-		if err := rows.Scan(&id, &scopes, &state, &due, &r.Admitted, &r.Expires, &r.Idle, &r.Late, &swap, &bound, &actual, &usage, &r.links, &corrections); err != nil {
+		if err := rows.Scan(&id, &scopes, &state, &due, &r.Admitted, &r.Expires, &r.Idle, &r.Late, &swap, &bound, &actual, &usage, &r.links, &corrections, &from, &taken); err != nil {
 			return err
 		}
 		if known := b.rows[string(id)]; known != nil {
 			r = known
 		} else {
-			r.ID, r.State, r.Swap = string(id), budget.State(state), string(swap)
+			r.ID, r.State, r.Swap, r.From = string(id), budget.State(state), string(swap), string(from)
 			if r.State != budget.StateOpen {
 				r.KeepUntil = due
 			}
-			r.err = r.decode(scopes, bound, actual, usage, corrections)
+			r.err = r.decode(scopes, bound, actual, usage, corrections, taken)
 			b.rows[r.ID] = r
 		}
 		if also != nil {
@@ -285,7 +315,7 @@ func (b *books) readRow(also func(*row)) func(pgx.Rows) error {
 	}
 }
 
-func (r *row) decode(scopes, bound, actual string, usage *string, corrections string) (err error) {
+func (r *row) decode(scopes, bound, actual string, usage *string, corrections string, taken *string) (err error) {
 	if r.Scopes, err = decodeScopes(scopes); err != nil {
 		return err
 	}
@@ -297,6 +327,11 @@ func (r *row) decode(scopes, bound, actual string, usage *string, corrections st
 	}
 	if r.Said = usage != nil; r.Said {
 		if r.Usage, err = decodeAmounts(*usage); err != nil {
+			return err
+		}
+	}
+	if taken != nil {
+		if r.Taken, err = decodeAmounts(*taken); err != nil {
 			return err
 		}
 	}
@@ -421,6 +456,18 @@ func (b *books) row(id string) (*row, error) {
 		return nil, r.err
 	}
 	return r, nil
+}
+
+// of finds what the reservation returns to, when it has taken something and that is still kept.
+func (b *books) of(r *row) (*row, error) {
+	if r.Of = nil; r.Taken.IsZero() {
+		return nil, nil
+	}
+	of, err := b.row(r.From)
+	if of != nil {
+		r.Of = &of.Row
+	}
+	return of, err
 }
 
 // countOf answers the count of a link, nil if it was never touched.

@@ -185,8 +185,9 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 	err := s.look(ctx, account, func(rows pgx.Rows, now int64) error {
 		to = q.Span(rules.At(now)).End.UnixNano()
 		var text, state, used string
+		var drawn *string
 		var admitted int64
-		if err := rows.Scan(&text, &state, &used, &admitted); err != nil {
+		if err := rows.Scan(&text, &state, &used, &admitted, &drawn); err != nil {
 			return err
 		}
 		if admitted < q.Span(rules.At(now)).Start.UnixNano() || admitted >= to {
@@ -200,6 +201,13 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 		if err != nil {
 			return err
 		}
+		n := amounts.Get(q.Meter)
+		if drawn != nil { // of an allowance others hold that, or have used it
+			if amounts, err = decodeAmounts(*drawn); err != nil {
+				return err
+			}
+			n -= amounts.Get(q.Meter)
+		}
 		for _, scope := range scopes {
 			if scope.Kind != q.By {
 				continue
@@ -212,16 +220,16 @@ func (s *Store) Top(ctx context.Context, account string, q budget.TopQuery) ([]b
 			t.first = min(t.first, admitted)
 			t.Reservations++
 			if budget.State(state) == budget.StateOpen {
-				t.Held = rules.Plus(t.Held, amounts.Get(q.Meter))
+				t.Held = rules.Plus(t.Held, n)
 				continue
 			}
-			t.Settled = rules.Plus(t.Settled, amounts.Get(q.Meter))
+			t.Settled = rules.Plus(t.Settled, n)
 			if budget.State(state).Unconfirmed() {
-				t.Unconfirmed = rules.Plus(t.Unconfirmed, amounts.Get(q.Meter))
+				t.Unconfirmed = rules.Plus(t.Unconfirmed, n)
 			}
 		}
 		return nil
-	}, `SELECT scopes, state, CASE WHEN ended THEN actual ELSE bound END, admitted FROM @reservation
+	}, `SELECT scopes, state, CASE WHEN ended THEN actual ELSE bound END, admitted, CASE WHEN NOT ended AND actual <> '' THEN actual END FROM @reservation
 		WHERE account = `+accountID+` AND ($2::text = 'account' OR position(E'\n' || $2 || ' ' IN E'\n' || scopes) > 0)
 		AND admitted >= coalesce(nullif($3::bigint, 0), coalesce(nullif($4::bigint, 0), $6::bigint, (extract(epoch FROM clock_timestamp()) * 1000000000)::bigint) - $5::bigint)
 		AND ($4 = 0 OR admitted < $4)`, q.By, since, until, int64(q.For)+int64(time.Minute), s.said())

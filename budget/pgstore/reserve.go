@@ -38,7 +38,11 @@ func (b *books) reserve(op *budget.ReserveOp, ans *budget.Answer) error {
 			return err
 		}
 	}
-	swap, err := b.swap(op)
+	swap, err := b.named("swap", op.Swap, (*rules.Row).CheckSwap)
+	if err != nil {
+		return err
+	}
+	from, err := b.named("from", op.From, (*rules.Row).CheckFrom)
 	if err != nil {
 		return err
 	}
@@ -58,11 +62,18 @@ func (b *books) reserve(op *budget.ReserveOp, ans *budget.Answer) error {
 			freezes = append(freezes, f)
 		}
 	}
-	var swapped *rules.Row
+	var swapped, allowance *rules.Row
+	var of *row // what the swapped one returns to
 	if swap != nil {
+		if of, err = b.of(swap); err != nil {
+			return b.fail(err)
+		}
 		swapped = &swap.Row
 	}
-	rules.Check(op, freezes, counts, swapped, ans)
+	if from != nil {
+		allowance = &from.Row
+	}
+	rules.Check(op, freezes, counts, swapped, allowance, ans)
 	for _, c := range known {
 		if c.Turned() && c.ID != 0 {
 			b.touchCount(c)
@@ -73,9 +84,13 @@ func (b *books) reserve(op *budget.ReserveOp, ans *budget.Answer) error {
 	}
 	if swap != nil && swap.State == budget.StateOpen {
 		b.touch(swap)
+		b.touchOpen(of)
 		b.ended++
 	}
-	r := &row{fresh: true, Row: *rules.Admit(op, counts, swapped, b.now, ans)}
+	r := &row{fresh: true, Row: *rules.Admit(op, counts, swapped, allowance, b.now, ans)}
+	if !r.Taken.IsZero() {
+		b.touch(from)
+	}
 	for _, c := range known {
 		c.reservations++
 		b.touchCount(c)
@@ -119,18 +134,19 @@ func (a *account) staleness(op *budget.ReserveOp, now time.Time) budget.Stale {
 	return ""
 }
 
-func (b *books) swap(op *budget.ReserveOp) (*row, error) {
-	if op.Swap == "" {
+// named is a reservation that a request names besides its own, nil if it names none.
+func (b *books) named(as, id string, check func(*rules.Row) error) (*row, error) {
+	if id == "" {
 		return nil, nil
 	}
-	r, err := b.row(op.Swap)
+	r, err := b.row(id)
 	switch {
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return nil, unknown("swap", op.Swap)
+		return nil, unknown(as, id)
 	}
-	return r, r.CheckSwap()
+	return r, check(&r.Row)
 }
 
 // sweep ends reservations whose lease is over.
@@ -139,6 +155,10 @@ func (b *books) sweep(most int, ans *budget.Answer) {
 		r := b.due[0]
 		b.due = b.due[1:]
 		if r.err != nil || r.State != budget.StateOpen || b.now < r.Expires {
+			continue
+		}
+		of, err := b.of(r)
+		if err != nil && r.Idle { // a call is charged, and nothing of that returns
 			continue
 		}
 		most--
@@ -150,6 +170,7 @@ func (b *books) sweep(most int, ans *budget.Answer) {
 			r.Expire(ans)
 		}
 		b.touch(r)
+		b.touchOpen(of)
 		b.ended++
 	}
 }

@@ -116,6 +116,10 @@ var migrations = [][]string{{
 		until bigint)`,
 	`CREATE INDEX @@change_account ON @change (account, seq)`,
 	`INSERT INTO @meta (id, schema) VALUES (1, 0)`,
+}, {
+	// Of a reservation that was taken from another: which, and what of it returns when it ends. The other's actual is, while it
+	// is open, what was drawn from it.
+	`ALTER TABLE @reservation ADD COLUMN allowance bytea, ADD COLUMN taken text`,
 }}
 
 // naming puts names of tables and indexes into statements. They are plain words, which need no quotes.

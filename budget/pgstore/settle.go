@@ -21,6 +21,10 @@ func (s *Store) act(ctx context.Context, name, op, id string, ans *budget.Answer
 		if r == nil {
 			return unknown(op, id)
 		}
+		of, err := b.of(r)
+		if err != nil {
+			return err
+		}
 		wasOpen := r.State == budget.StateOpen
 		if err := f(r, b.now); err != nil {
 			return err
@@ -32,6 +36,7 @@ func (s *Store) act(ctx context.Context, name, op, id string, ans *budget.Answer
 		b.touch(r)
 		if wasOpen && r.State != budget.StateOpen {
 			b.ended++
+			b.touchOpen(of)
 		}
 		return nil
 	}})

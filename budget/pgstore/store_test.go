@@ -32,7 +32,7 @@ func TestDatabaseIsAStore(t *testing.T) {
 		s, clock := emptied(t), &ahead{}
 		s.clock, clocks[s] = clock.now, clock
 		return s
-	}, budgettest.Advance(func(s budget.Store, d time.Duration) { clocks[s].by.Add(int64(d)) }), budgettest.WithoutAllowances("being built"))
+	}, budgettest.Advance(func(s budget.Store, d time.Duration) { clocks[s].by.Add(int64(d)) }))
 }
 
 func TestDatabaseIsAStoreInVirtualTime(t *testing.T) {
@@ -44,5 +44,5 @@ func TestDatabaseIsAStoreInVirtualTime(t *testing.T) {
 		s := fresh(t)
 		s.clock = time.Now
 		return s
-	}, budgettest.Virtual(), budgettest.WithoutAllowances("being built"))
+	}, budgettest.Virtual())
 }
