@@ -82,6 +82,8 @@ func TestBadConfigurationIsRefusedWithFieldAndFix(t *testing.T) {
 		{name: "a router and routes", cfg: agent.Config{Name: "a", Router: router.Default(), File: "f", FS: files("version: 1\nroutes:\n  tools:\n    tier: max\n")}, says: []string{"Router", "routes"}},
 		{name: "a kind that is none", cfg: agent.Config{Name: "a", Kind: "poetry"}, says: []string{"Kind", `"poetry"`, "summarize"}},
 		{name: "no such file", cfg: agent.Config{Name: "a", File: "nowhere.yaml"}, says: []string{"File", "nowhere.yaml"}},
+		{name: "a share of nothing", cfg: agent.Config{Name: "a", Limits: agent.Limits{Carved: true}}, says: []string{"Limits.Carved", "RunNanoUSD", "run_tokens"}},
+		{name: "a share without limits", cfg: agent.Config{Name: "a", Limits: agent.Limits{Carved: true, RunNanoUSD: agent.None, RunTokens: agent.None}}, says: []string{"Limits.Carved"}},
 		{name: "everything at once", keep: true, cfg: agent.Config{Name: "a b", Tools: []tools.Tool{look(), look()}, Agents: []*agent.Agent{nil}, Limits: agent.Limits{Steps: -3},
 			Caps: []budget.Cap{{For: budget.Each("run"), Meter: budget.MeterMoney, Limit: -1, Per: budget.Lifetime()}},
 			File: "f", FS: files("version: 1\ninstruments:\n  agent-mega: {max_price: \"$1\"}\nroutes:\n  tools: {tier: huge}\ncaps:\n  - {for: nobody, money: much, per: blue moon}\nlimits: {steps: 4}\n")},
@@ -152,6 +154,10 @@ func TestMistakesOfTheFileAreNamedWithTheirPlace(t *testing.T) {
 		{"a count that says nothing", "version: 1\nlimits:\n  steps:\n", []string{"steps", "none"}},
 		{"a duration without a unit", "version: 1\nlimits:\n  wall: 10\n", []string{"line 3", "10m"}},
 		{"money that is none", "version: 1\nlimits:\n  run_money: much\n", []string{"line 3", "much", "$1.00"}},
+		{"a share of nothing", "version: 1\nlimits: {carved: true}\n", []string{"limits.carved", "run_money"}},
+		{"a share of no money", "version: 1\nlimits: {carved: true, run_money: none}\n", []string{"limits.carved", "run_money"}},
+		{"a share that is neither yes nor no", "version: 1\nlimits:\n  carved: perhaps\n", []string{"line 3", "perhaps"}},
+		{"a share that says nothing", "version: 1\nlimits:\n  run_money: $1\n  carved:\n", []string{"line 4", "carved"}},
 		{"a limit that is a list", "version: 1\nlimits:\n  steps: [4]\n", []string{"line 3"}},
 		{"limits that are a list", "version: 1\nlimits: [4]\n", []string{"line 2"}},
 		{"no max_tokens", "version: 1\nlimits:\n  max_tokens: none\n", []string{"MaxTokens", "None"}},
@@ -196,4 +202,33 @@ func TestLimitsSetTwiceDifferentlyAreRefused(t *testing.T) {
 	f := files("version: 1\nlimits: {steps: 4}\n")
 	refused(t, agent.Config{Name: "a", Market: quiet(t), File: "f", FS: f, Limits: agent.Limits{Steps: 5}}, "Limits.Steps", "limits.steps")
 	open(t, nil, agent.Config{Name: "a", Market: quiet(t), File: "f", FS: f, Limits: agent.Limits{Steps: 4}})
+	whole := files("version: 1\nlimits: {run_money: $0.50, carved: false}\n")
+	refused(t, agent.Config{Name: "a", Market: quiet(t), File: "f", FS: whole, Limits: agent.Limits{Carved: true}}, "Limits.Carved", "limits.carved")
+	open(t, nil, agent.Config{Name: "a", Market: quiet(t), File: "f", FS: whole})
+}
+
+// What the file and the code say of a share is put together, and shown; what has no limit of its own is not kept.
+func TestASharesAmountsComeFromFileAndCode(t *testing.T) {
+	for _, tc := range []struct {
+		name, file string
+		limits     agent.Limits
+		says       string
+	}{
+		{"all in the file", "run_money: $0.50, run_tokens: 90000, carved: true", agent.Limits{}, "$0.50 and 90000 tokens kept"},
+		{"the amount in code", "carved: true", agent.Limits{RunNanoUSD: budget.USD(0.25)}, "carved       $0.25 kept"},
+		{"the switch in code", "run_tokens: 5000", agent.Limits{Carved: true}, "carved       5000 tokens kept"},
+		{"no money", "run_tokens: 5000, run_money: none", agent.Limits{Carved: true}, "carved       5000 tokens kept"},
+		{"not carved", "run_money: $0.50, carved: false", agent.Limits{}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := open(t, nil, agent.Config{Name: "a", Market: quiet(t), File: "f", FS: files("version: 1\nlimits: {" + tc.file + "}\n"), Limits: tc.limits})
+			boss := open(t, nil, agent.Config{Name: "boss", Market: quiet(t), Agents: []*agent.Agent{a}})
+			if text := a.Explain(); !strings.Contains(text, tc.says) || strings.Contains(text, "carved") != (tc.says != "") {
+				t.Errorf("Explain does not say %q:\n%s", tc.says, text)
+			}
+			if text := boss.Explain(); strings.Contains(text, "kept for each") != (tc.says != "") {
+				t.Errorf("Explain of the caller says:\n%s", text)
+			}
+		})
+	}
 }

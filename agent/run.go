@@ -310,7 +310,7 @@ func (r *run) drive(parent context.Context, events *queue) error {
 // when they are done.
 func (r *run) loop(ctx context.Context) error {
 	if c := r.ownCarve(); c != nil {
-		defer c.renewal.stop() // whatever happens, it is not renewed for ever
+		defer c.renewal.stop() // whatever happens, it is not renewed for ever; retire gives it back
 	}
 	s := new(State)
 	*s = r.state

@@ -39,14 +39,7 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 			return r.unpaidSub(ctx, call.ID, p, no), true
 		}
 	}
-	ended := false
-	defer func() {
-		if !ended { // a panic goes on; what the run holds must not stay behind
-			child.retire(ctx, errPanicked)
-		}
-	}()
 	err = child.loop(ctx)
-	ended = true
 	s := &child.state
 	child.retire(ctx, err)
 	if errors.Is(err, ErrParked) {
