@@ -3,6 +3,7 @@ package budget_test
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,6 +205,164 @@ func TestARequestThatIsTooBigCostsNoStoreTraffic(t *testing.T) {
 		}
 		if spentNow(t, l, "acme", 100) {
 			t.Error("100 of 100 are refused")
+		}
+	})
+}
+
+// A request may touch two counts of one cap. Which of them refused is not said, so none is held to be spent.
+func TestOfTwoCountsOfACapNoneIsRefusedForTheOther(t *testing.T) {
+	joined := budget.Cap{For: budget.Each("tenant").And(budget.Each("instrument")), Meter: budget.MeterTokens, Limit: 100, Per: budget.Lifetime()}
+	request := func(id string, n int64, instruments ...string) budget.Request {
+		r := tokensOf(id, "acme", n)
+		for _, name := range instruments {
+			r.Scopes = append(r.Scopes, budget.Scope{Kind: "instrument", Name: name})
+		}
+		return r
+	}
+	for _, spent := range []string{"prime", "max"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, l := elsewhere(t, joined)
+			ask := func(want error, r budget.Request) {
+				t.Helper()
+				if _, err := l.Reserve(t.Context(), r); !errors.Is(err, want) {
+					t.Fatalf("%s is spent, and %s is refused with %v, want %v", spent, r.ID, err, want)
+				}
+			}
+			ask(nil, request("r", 90, spent))
+			if _, err := l.Charge(t.Context(), "r"); err != nil {
+				t.Fatal(err)
+			}
+			ask(budget.ErrSpent, request("both", 20, "prime", "max"))
+			before := s.reserves.Load()
+			for _, one := range []string{"prime", "max"} {
+				if one == spent {
+					ask(budget.ErrSpent, request(one, 20, one))
+				} else {
+					ask(nil, request(one, 20, one))
+				}
+			}
+			if asked := s.reserves.Load() - before; asked != 2 {
+				t.Errorf("the store was asked %d times", asked)
+			}
+		})
+	}
+}
+
+// Which counts are spent is known by cap and name: refusals of others are none of theirs.
+func TestARefusalIsOfOneCountOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ever, user := eachTenant, eachTenant
+		ever.Per, ever.Limit, user.For = budget.Lifetime(), 1000, budget.Each("user")
+		s, l := elsewhere(t, eachTenant, ever, user)
+		request := func(id, tenant, user string) budget.Request {
+			r := tokensOf(id, tenant, 20)
+			r.Scopes = append(r.Scopes, budget.Scope{Kind: "user", Name: user})
+			return r
+		}
+		first := request("r", "acme", "ann")
+		first.Amounts.Tokens = 90
+		if _, err := l.Reserve(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Charge(t.Context(), "r"); err != nil {
+			t.Fatal(err)
+		}
+		before := s.reserves.Load()
+		for _, id := range []string{"the store says so", "then the memory"} {
+			_, err := l.Reserve(t.Context(), request(id, "acme", "bob"))
+			var d *budget.DeniedError
+			if !errors.As(err, &d) || len(d.Violations) != 1 || d.Violations[0].Cap != eachTenant.ID() {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+		if asked := s.reserves.Load() - before; asked != 1 {
+			t.Errorf("the store was asked %d times", asked)
+		}
+		if _, err := l.Reserve(t.Context(), request("of somebody else", "acm", "acme")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Under a rolling window it depends on how much is asked for when there will be room.
+func TestARefusalOfARollingCapIsOfThatMuchOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rolling := eachTenant
+		rolling.Per = budget.Rolling(time.Hour)
+		s, l := elsewhere(t, rolling)
+		chargeFor(t, l, "first", "acme", 30)
+		time.Sleep(10 * time.Minute)
+		chargeFor(t, l, "then", "acme", 60)
+		resets := func(n int64) time.Time {
+			t.Helper()
+			_, err := l.Reserve(t.Context(), tokensOf("again", "acme", n))
+			var d *budget.DeniedError
+			if !errors.As(err, &d) || d.Kind() != budget.KindSpent {
+				t.Fatal(err)
+			}
+			return d.ResetAt()
+		}
+		before := s.reserves.Load()
+		soon, late := resets(20), resets(50)
+		if late.Sub(soon) != 10*time.Minute {
+			t.Errorf("20 fit at %v, 50 at %v", soon, late)
+		}
+		if again := resets(50); !again.Equal(late) {
+			t.Errorf("50 fit at %v, and from memory at %v", late, again)
+		}
+		if asked := s.reserves.Load() - before; asked != 2 {
+			t.Errorf("the store was asked %d times", asked)
+		}
+	})
+}
+
+// What is asked for after a refusal is in the answer from memory, with what the store knew.
+func TestARefusalFromMemorySaysWhatWasAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := elsewhere(t, eachTenant)
+		chargeFor(t, l, "r", "acme", 90)
+		spentNow(t, l, "acme", 20)
+		before := s.reserves.Load()
+		_, err := l.Reserve(t.Context(), tokensOf("more", "acme", 100))
+		var d *budget.DeniedError
+		if !errors.As(err, &d) || d.Violations[0].Requested != 100 || d.Requested.Tokens != 100 || d.Violations[0].Settled != 90 || len(d.Left) != 1 || d.Left[0].Left != 10 {
+			t.Errorf("%+v", err)
+		}
+		if s.reserves.Load() != before {
+			t.Error("the store was asked for as much as the limit")
+		}
+		if _, err := l.Reserve(t.Context(), tokensOf("most", "acme", 101)); !errors.Is(err, budget.ErrTooBig) || s.reserves.Load() != before+1 {
+			t.Errorf("more than the limit is refused as spent: %v", err)
+		}
+	})
+}
+
+// Beyond a thousand refusals the memory begins anew: it does not grow with the tenants.
+func TestTheMemoryOfRefusalsIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := elsewhere(t, eachTenant)
+		ask := func(tenant int) {
+			t.Helper()
+			if _, err := l.Reserve(t.Context(), tokensOf("again", fmt.Sprint("t", tenant), 101)); !errors.Is(err, budget.ErrTooBig) {
+				t.Fatal(err)
+			}
+		}
+		asked := func(tenants int) int64 {
+			before := s.reserves.Load()
+			for i := range tenants {
+				ask(i)
+			}
+			return s.reserves.Load() - before
+		}
+		if n := asked(1024); n != 1024 {
+			t.Fatalf("the store was asked %d times for 1,024 tenants", n)
+		}
+		if n := asked(1024); n != 0 {
+			t.Errorf("of 1,024 refusals %d were forgotten", n)
+		}
+		ask(1024)
+		if n := asked(1024); n == 0 {
+			t.Error("nothing was ever forgotten")
 		}
 	})
 }

@@ -252,3 +252,58 @@ func TestWaitersOfAJoinedCapStandInItsLine(t *testing.T) {
 		}
 	})
 }
+
+// Who has to wait for something else, too, comes there before those who came after it.
+func TestWhoChangesLinesKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		per := func(kind string) budget.Cap {
+			return budget.Cap{For: budget.Each(kind), Meter: budget.MeterTokens, Limit: 100, Per: budget.Lifetime()}
+		}
+		l := ledgerOn(t, budget.NewMemory(budget.Volatile()), per("instrument"), per("run"))
+		request := func(id, run string) budget.Request {
+			r := budget.Request{ID: id, Scopes: []budget.Scope{{Kind: "run", Name: run}}, Amounts: budget.Amounts{Tokens: 100}}
+			if id != "run" {
+				r.Scopes = append(r.Scopes, budget.Scope{Kind: "instrument", Name: "agent-prime"})
+			}
+			return r
+		}
+		take := func(id, run string) {
+			t.Helper()
+			if _, err := l.Reserve(t.Context(), request(id, run)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		give := func(id string) {
+			if err := l.Void(t.Context(), id, budget.ProofNeverDispatched); err != nil {
+				t.Error(err)
+			}
+		}
+		var mu sync.Mutex
+		var in []string
+		var wg sync.WaitGroup
+		wait := func(id, run string) {
+			wg.Go(func() {
+				if _, err := l.ReserveWait(t.Context(), request(id, run)); err != nil {
+					t.Errorf("%s: %v", id, err)
+				}
+				mu.Lock()
+				in = append(in, id)
+				mu.Unlock()
+				give(id)
+			})
+			synctest.Wait()
+		}
+		take("run", "r1")
+		wait("first", "r1") // for its run, which something else of it has taken
+		take("instrument", "r2")
+		wait("second", "r3") // for the instrument
+		wait("third", "r4")
+		give("run") // and now the first one waits for the instrument, too
+		synctest.Wait()
+		give("instrument")
+		wg.Wait()
+		if want := []string{"first", "second", "third"}; !slices.Equal(in, want) {
+			t.Errorf("served were %v, want %v", in, want)
+		}
+	})
+}
