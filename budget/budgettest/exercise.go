@@ -162,7 +162,9 @@ type world struct {
 	virtual bool
 	advance func(budget.Store, time.Duration)
 	moved   time.Duration // by advance
-	serial  int
+
+	noAllowances string // why
+	serial       int
 }
 
 func newWorld(t *testing.T, s *suite) *world {
@@ -172,7 +174,7 @@ func newWorld(t *testing.T, s *suite) *world {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return &world{T: t, ctx: t.Context(), store: store, virtual: s.virtual, advance: s.advance}
+	return &world{T: t, ctx: t.Context(), store: store, virtual: s.virtual, advance: s.advance, noAllowances: s.noAllowances}
 }
 
 // short is a lease that runs out in a test, but not between two operations on a busy disk; long one that does not.

@@ -173,21 +173,33 @@ func (h *history) reserve(l *budget.Ledger, id string) string {
 		req.Swap = h.m.ids[max(0, len(h.m.ids)-1-h.rnd.IntN(6))]
 		swap = h.m.res[req.Swap]
 	}
-	did := fmt.Sprintf("reserve %s %v for %s %s %s, swap %q", id, req.Amounts, tenant, run, instrument, req.Swap)
+	var from *modelRes
+	if h.noAllowances == "" && h.rnd.IntN(2) == 0 && len(h.m.ids) > 0 {
+		req.From = h.allowance()
+		from = h.m.res[req.From]
+		if h.rnd.IntN(3) > 0 { // as the allowance's, or it lends nothing
+			tenant, run, instrument = from.scopes[0], from.scopes[1], from.scopes[2]
+			req.Scopes = scopes("tenant="+tenant, "run="+run, "instrument="+instrument)
+		}
+	}
+	did := fmt.Sprintf("reserve %s %v for %s %s %s, swap %q, from %q", id, req.Amounts, tenant, run, instrument, req.Swap, req.From)
 	_, err := l.Reserve(h.ctx, req)
-	if swap != nil && !swap.idle {
+	if swap != nil && !swap.idle || from != nil && !from.idle {
 		h.expect(err, budget.ErrNotIdle)
 		return did
 	}
 	counts := h.caps.counts(tenant, run, instrument, h.now())
+	// All of it is done, and undone if it is denied.
+	undo := h.m.mark(swap, from)
+	if swap != nil && swap.state == budget.StateOpen {
+		h.m.move(h.caps, swap, budget.StateReleased, budget.Amounts{})
+	}
+	taken := h.m.draw(h.caps, from, req.Amounts, counts)
 	worst := error(nil)
 	rank := map[error]int{nil: 0, budget.ErrHeld: 1, budget.ErrSpent: 2, budget.ErrTooBig: 3}
 	for _, c := range counts {
 		meter := h.caps.meter(c.cap)
 		s, asked, limit := h.m.sum(c, meter), req.Amounts.Get(meter), h.m.limits[c.cap]
-		if swap != nil && swap.state == budget.StateOpen && slices.Contains(swap.counts, c) {
-			s.held -= swap.bound.Get(meter)
-		}
 		var kind error
 		switch {
 		case asked == 0 || s.settled+s.held+asked <= limit:
@@ -205,10 +217,8 @@ func (h *history) reserve(l *budget.Ledger, id string) string {
 	}
 	h.expect(err, worst)
 	if worst != nil {
+		undo()
 		return did + ": denied"
-	}
-	if swap != nil && swap.state == budget.StateOpen {
-		h.m.move(h.caps, swap, budget.StateReleased, budget.Amounts{})
 	}
 	again, err := l.Reserve(h.ctx, req)
 	h.expect(err, nil)
@@ -219,12 +229,24 @@ func (h *history) reserve(l *budget.Ledger, id string) string {
 		h.Fatalf("%s: it is not among the open ones", did)
 	}
 	h.m.res[id] = &modelRes{bound: req.Amounts, state: budget.StateOpen, idle: req.Idle, heard: map[string]budget.Amounts{},
-		admitted: open[i].Admitted, expires: again.Expires, counts: counts, over: map[modelCount]int64{}}
+		from: from, taken: taken, scopes: [3]string{tenant, run, instrument}, admitted: open[i].Admitted, expires: again.Expires, counts: counts, over: map[modelCount]int64{}}
 	h.m.ids = append(h.m.ids, id)
 	if !again.Duplicate {
 		h.Fatalf("%s again is no duplicate", did)
 	}
 	return did
+}
+
+// allowance is mostly a reservation that can be drawn from.
+func (h *history) allowance() string {
+	if h.rnd.IntN(10) > 0 {
+		for i := len(h.m.ids) - 1; i >= 0; i-- {
+			if r := h.m.res[h.m.ids[i]]; r.idle && (r.state == budget.StateOpen || h.rnd.IntN(4) == 0) && h.rnd.IntN(3) > 0 {
+				return h.m.ids[i]
+			}
+		}
+	}
+	return h.m.ids[max(0, len(h.m.ids)-1-h.rnd.IntN(6))]
 }
 
 func (h *history) limit(l *budget.Ledger) string {
@@ -312,6 +334,13 @@ func (h *history) expect(err, want error) {
 
 // compare asks for every count, and for law 1.
 func (h *history) compare(did string) {
+	open, err := h.ledgers[0].OpenReservations(h.ctx, "")
+	h.expect(err, nil)
+	for _, r := range open {
+		if want := h.m.res[r.ID]; !r.Actual.Equal(want.drawn) || want.state != budget.StateOpen {
+			h.Fatalf("%s: %s is %s, and %v are drawn from it, want %s and %v", did, r.ID, r.State, r.Actual, want.state, want.drawn)
+		}
+	}
 	for _, tenant := range []string{"t0", "t1"} {
 		for _, run := range []string{"a", "b", "c"} {
 			states, err := h.ledgers[0].Snapshot(h.ctx, scopes("tenant="+tenant, "run="+run, "instrument=max")...)

@@ -1,6 +1,7 @@
 package budgettest
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -25,12 +26,16 @@ type modelCount struct {
 
 type modelRes struct {
 	bound, actual budget.Amounts
+	drawn         budget.Amounts // from it, as long as it is open
+	from          *modelRes      // the allowance it was taken from
+	taken         budget.Amounts // of that, as long as it is open
 	state         budget.State
 	idle, said    bool
 	usage         budget.Amounts
 	heard         map[string]budget.Amounts
 	admitted      time.Time
 	expires       time.Time
+	scopes        [3]string
 	counts        []modelCount
 	over          map[modelCount]int64
 }
@@ -137,7 +142,7 @@ func (m *model) sum(c modelCount, meter budget.Meter) sums {
 		}
 		switch {
 		case r.state == budget.StateOpen:
-			s.held += r.bound.Get(meter)
+			s.held += r.bound.Get(meter) - r.drawn.Get(meter)
 		case !m.left(c, r):
 			s.overrun += r.over[c]
 			s.settled += r.actual.Get(meter)
@@ -158,6 +163,13 @@ func (m *model) move(caps modelCaps, r *modelRes, state budget.State, actual bud
 		s := m.sum(c, meter)
 		was[c] = before{s.settled + s.held, max(r.actual.Get(meter)-r.bound.Get(meter), 0)}
 	}
+	if r.state == budget.StateOpen {
+		used := actual
+		if r.idle {
+			used = r.drawn
+		}
+		m.back(r, used)
+	}
 	r.state, r.actual = state, actual
 	for _, c := range r.counts {
 		if m.left(c, r) {
@@ -174,4 +186,54 @@ func (m *model) move(caps modelCaps, r *modelRes, state budget.State, actual bud
 		}
 		r.over[c] += delta
 	}
+}
+
+// each calls f with the amounts of the meters that the random histories have, and makes amounts of the answers.
+func each(f func(meter budget.Meter) int64) budget.Amounts {
+	return budget.Amounts{NanoUSD: f(budget.MeterMoney), Tokens: f(budget.MeterTokens)}
+}
+
+// back is what returns to the allowance when r ends with used.
+func (m *model) back(r *modelRes, used budget.Amounts) {
+	if a := r.from; a != nil && a.state == budget.StateOpen && m.now().Before(a.expires) {
+		a.drawn = each(func(meter budget.Meter) int64 {
+			return a.drawn.Get(meter) - min(r.taken.Get(meter), max(r.bound.Get(meter)-used.Get(meter), 0))
+		})
+	}
+	r.taken = budget.Amounts{}
+}
+
+// mark remembers reservations that are about to change, and what they were taken from; the func that it answers sets them
+// back.
+func (m *model) mark(rs ...*modelRes) func() {
+	was := map[*modelRes]modelRes{}
+	for _, r := range rs {
+		for ; r != nil; r = r.from {
+			old := *r
+			old.over = maps.Clone(r.over)
+			was[r] = old
+		}
+	}
+	return func() {
+		for r, old := range was {
+			*r = old
+		}
+	}
+}
+
+// draw takes what a request that touches counts can have from the allowance.
+func (m *model) draw(caps modelCaps, a *modelRes, asked budget.Amounts, counts []modelCount) budget.Amounts {
+	if a == nil || a.state != budget.StateOpen || !m.now().Before(a.expires) {
+		return budget.Amounts{}
+	}
+	d := each(func(meter budget.Meter) int64 {
+		for _, c := range a.counts {
+			if caps.meter(c.cap) == meter && !slices.Contains(counts, c) {
+				return 0
+			}
+		}
+		return min(asked.Get(meter), a.bound.Get(meter)-a.drawn.Get(meter))
+	})
+	a.drawn = a.drawn.Add(d)
+	return d
 }

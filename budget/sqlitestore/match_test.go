@@ -25,6 +25,7 @@ type pair struct {
 	memory  *budget.Memory
 	ledgers [2][]*budget.Ledger // of the file, of the memory
 	ids     []string
+	idle    []budget.Request // to be drawn from
 	serial  int
 	log     []string
 }
@@ -216,6 +217,18 @@ func (p *pair) reserve(amounts budget.Amounts) {
 	}
 	if p.rnd.IntN(3) == 0 {
 		r.Swap = p.id()
+	}
+	switch {
+	case p.rnd.IntN(20) == 0:
+		r.From = p.id()
+	case len(p.idle) > 0 && p.rnd.IntN(2) == 0:
+		from := p.idle[max(0, len(p.idle)-1-p.rnd.IntN(4))]
+		if r.From = from.ID; p.rnd.IntN(4) > 0 {
+			r.Scopes = append(slices.Clone(from.Scopes), r.Scopes[3:]...)
+		}
+	}
+	if r.Idle {
+		p.idle = append(p.idle, r)
 	}
 	again := p.rnd.IntN(4) == 0
 	ask := func(l *budget.Ledger) string { g, err := l.Reserve(p.t.Context(), r); return said(err, &g) }
