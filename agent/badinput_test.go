@@ -156,7 +156,7 @@ func TestMistakesOfTheFileAreNamedWithTheirPlace(t *testing.T) {
 		{"money that is none", "version: 1\nlimits:\n  run_money: much\n", []string{"line 3", "much", "$1.00"}},
 		{"a share of nothing", "version: 1\nlimits: {carved: true}\n", []string{"limits.carved", "run_money"}},
 		{"a share of no money", "version: 1\nlimits: {carved: true, run_money: none}\n", []string{"limits.carved", "run_money"}},
-		{"a share that is neither yes nor no", "version: 1\nlimits:\n  carved: perhaps\n", []string{"line 3", "perhaps"}},
+		{"a share that is neither yes nor no", "version: 1\nlimits:\n  carved: perhaps\n", []string{"line 3", "`perhaps`", "true or false"}},
 		{"a share that says nothing", "version: 1\nlimits:\n  run_money: $1\n  carved:\n", []string{"line 4", "carved"}},
 		{"a limit that is a list", "version: 1\nlimits:\n  steps: [4]\n", []string{"line 3"}},
 		{"limits that are a list", "version: 1\nlimits: [4]\n", []string{"line 2"}},

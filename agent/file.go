@@ -196,6 +196,9 @@ func plain(err error) error {
 	var errs []error
 	for _, e := range all.Errors {
 		msg := unknownKey.ReplaceAllString(e.Message, `there is no key "$1" here: correct its name, or remove it`)
+		if m := noBool.FindStringSubmatch(msg); m != nil {
+			msg = fmt.Sprintf("%s is no switch: write true or false", m[1])
+		}
 		errs = append(errs, fmt.Errorf("line %d: %s", e.Mark.Line, msg))
 	}
 	return errors.Join(errs...)
@@ -203,6 +206,9 @@ func plain(err error) error {
 
 // place is where the reader stopped, in its own notation.
 var place = regexp.MustCompile(`\bL(\d+)\.C(\d+)\b`)
+
+// noBool is how the reader names what is no switch, with its text if it is one word.
+var noBool = regexp.MustCompile("^cannot construct !!(\\S+ `[^`]*`|\\S+) into bool$")
 
 var unknownKey = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
 

@@ -17,7 +17,7 @@ func FuzzParseFile(f *testing.F) {
 		f.Add([]byte(example))
 	}
 	for _, seed := range []string{
-		"version: 1", "version: 1\nlimits: {steps: none, wall: 10m, run_money: $1.00, run_tokens: 5_000}",
+		"version: 1\nlimits: {carved: true, run_tokens: 5}", "version: 1", "version: 1\nlimits: {steps: none, wall: 10m, run_money: $1.00, run_tokens: 5_000}",
 		"version: 1\ninstruments: {agent-max: {max_price: $2.5, context: 5, template_tokens: 7}, new-one: {context: 1, max_input: 1}}",
 		"version: 1\nroutes: {tools: {tier: max, fallback: down}, rules: [{id: a, when: {kinds: [text], labels: {a: b}}, use: {tier: prime}}]}",
 		"version: 1\ncaps: [{for: each tenant, money: $5, per: day Europe/Berlin, soft: [50]}, {for: account, tokens: 5, requests: 6, per: lifetime}]",
