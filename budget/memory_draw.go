@@ -67,14 +67,14 @@ func (b *books) returns(r *row, used Amounts, now int64) (*row, Amounts) {
 // giveBack is told by move that a reservation has ended with used. What the allowance takes here the caps have just got.
 func (b *books) giveBack(r *row, used Amounts, now int64) {
 	from, back := b.returns(r, used, now)
-	if from != nil {
-		left := b.actual(from).above(back)
-		b.setActual(from, &left)
-		for _, c := range b.tabs.all[from.tab].counts {
-			c.held = plus(c.held, back.Get(c.shape.Meter))
-		}
+	if from == nil {
+		return
 	}
-	b.rest(r).taken = Amounts{}
+	left := b.actual(from).above(back)
+	b.setActual(from, &left)
+	for _, c := range b.tabs.all[from.tab].counts {
+		c.held = plus(c.held, back.Get(c.shape.Meter))
+	}
 }
 
 // free marks on the counts what is free for op beside what is: what the swapped reservation holds, less what of it returns

@@ -83,7 +83,7 @@ func quantitiesOf(a *Amounts) quantities {
 // rest is what a reservation has when it did not go as most do.
 type rest struct {
 	swap, from    string
-	taken         Amounts         // from the allowance, until it ends
+	taken         Amounts         // from the allowance
 	bound, actual map[Meter]int64 // of custom meters
 	usage         Amounts         // as it was reported, if a correction has replaced it
 	over          []int64         // what it added to the overrun of each count

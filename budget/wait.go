@@ -16,7 +16,8 @@ import (
 //
 // Within one ledger those who wait for a cap stand in one line: first come, first served within a tenant, tenants in turn,
 // and only the first asks the store, when something was settled or, since others may settle too, now and then. One that is
-// too large for the moment is not overtaken by smaller ones behind it. Reserve does not stand in line.
+// too large for the moment is not overtaken by smaller ones behind it. Those who draw from one allowance stand in a line of
+// their own, since nobody else can have what it holds. Reserve does not stand in line.
 func (l *Ledger) ReserveWait(ctx context.Context, r Request) (Grant, error) {
 	w := &waiter{wake: make(chan struct{}, 1)}
 	for _, s := range r.Scopes {
@@ -46,7 +47,7 @@ func (l *Ledger) ReserveWait(ctx context.Context, r Request) (Grant, error) {
 		case !errors.Is(err, ErrHeld) || !errors.As(err, &denied):
 			return Grant{}, err
 		}
-		l.line.join(denied.place(), w)
+		l.line.join(place{denied.count(), r.From}, w)
 	}
 }
 
@@ -63,23 +64,24 @@ func (l *Ledger) places(r *Request) []place {
 	l.caps.resolve(k, r.Amounts, l.now())
 	out := make([]place, len(k.links))
 	for i, link := range k.links {
-		out[i] = place(spentKey(link.Cap, link.Scopes))
+		out[i] = place{spentKey(link.Cap, link.Scopes), r.From}
 	}
 	return out
 }
 
-// place is a count that is waited for: a cap, for all of the scopes that it counts together.
-type place string
+// place is a count that is waited for, a cap for all of the scopes that it counts together, by those who draw from one
+// allowance or by all others.
+type place struct{ count, from string }
 
-// place is the count that refused first.
-func (e *DeniedError) place() place {
+// count is the count that refused first.
+func (e *DeniedError) count() string {
 	v := e.Violations[0]
 	for _, s := range e.Left {
 		if s.Cap == v.Cap && s.Scope == v.Scope && s.Settled == v.Settled {
-			return place(spentKey(s.Cap, s.Scopes))
+			return spentKey(s.Cap, s.Scopes)
 		}
 	}
-	return place(spentKey(v.Cap, []Scope{v.Scope}))
+	return spentKey(v.Cap, []Scope{v.Scope})
 }
 
 // line is all who wait in this process, by what they wait for.
@@ -88,6 +90,7 @@ type line struct {
 	mu      sync.Mutex
 	tickets int64
 	queues  map[place]*capLine
+	draws   int // queues of those who draw
 }
 
 type waiter struct {
@@ -165,6 +168,9 @@ func (l *line) enter(p place, w *waiter) {
 	if q == nil {
 		q = &capLine{place: p}
 		l.queues[p] = q
+		if p.from != "" {
+			l.draws++
+		}
 	}
 	i := slices.IndexFunc(q.tenants, func(t *tenantLine) bool { return t.name == w.tenant })
 	if i < 0 {
@@ -199,6 +205,9 @@ func (l *line) exit(w *waiter) {
 	switch next := q.head(); {
 	case next == nil:
 		delete(l.queues, q.place)
+		if q.place.from != "" {
+			l.draws--
+		}
 	case next != was:
 		next.rouse()
 	}
@@ -241,7 +250,7 @@ func (l *line) atHead(w *waiter) bool {
 	return w.queue.head() == w
 }
 
-// freed rouses those who wait for counts that have just gone down.
+// freed rouses those who wait for counts that have just gone down, or of which something returned to an allowance.
 func (l *line) freed(states []CapState) {
 	if l.waiting.Load() == 0 {
 		return
@@ -249,8 +258,17 @@ func (l *line) freed(states []CapState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range states {
-		if q := l.queues[place(spentKey(states[i].Cap, states[i].Scopes))]; q != nil {
+		count := spentKey(states[i].Cap, states[i].Scopes)
+		if q := l.queues[place{count: count}]; q != nil {
 			q.head().rouse()
+		}
+		if l.draws == 0 {
+			continue
+		}
+		for p, q := range l.queues {
+			if p.count == count && p.from != "" {
+				q.head().rouse()
+			}
 		}
 	}
 }

@@ -307,3 +307,68 @@ func TestWhoChangesLinesKeepsItsPlace(t *testing.T) {
 		}
 	})
 }
+
+// Whoever draws from an allowance waits for those who draw from it, and for nobody else.
+func TestWhoDrawsStandsInALineOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &counting{Store: budget.NewMemory(budget.Volatile())}
+		l := ledgerOn(t, s, accountCap(100))
+		began := time.Now()
+		reserve := func(r budget.Request) {
+			t.Helper()
+			if _, err := l.Reserve(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, allowance := range []string{"kept", "other"} {
+			r := tokensOf(allowance, "a", 20)
+			r.Idle = true
+			reserve(r)
+		}
+		reserve(tokensOf("greedy", "b", 60))
+		var mu sync.Mutex
+		var in []string
+		var wg sync.WaitGroup
+		wait := func(id, tenant, from string, n int64) {
+			wg.Go(func() {
+				r := tokensOf(id, tenant, n)
+				r.From = from
+				if _, err := l.ReserveWait(t.Context(), r); err != nil {
+					t.Errorf("%s: %v", id, err)
+				}
+				mu.Lock()
+				in = append(in, id)
+				mu.Unlock()
+			})
+			synctest.Wait()
+		}
+		wait("waits", "b", "", 30)
+		wait("draws", "a", "kept", 20) // at once, though somebody waits for the cap
+		wait("draws more", "a", "kept", 20)
+		wait("and more", "a", "kept", 5) // not before the larger one
+		wait("elsewhere", "a", "other", 20)
+		if want := []string{"draws", "elsewhere"}; !slices.Equal(in, want) {
+			t.Fatalf("served were %v, want %v", in, want)
+		}
+		asked := s.reserves.Load()
+		if err := l.Void(t.Context(), "draws", budget.ProofDial); err != nil { // nothing falls but what the allowance has lent
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if want := []string{"draws", "elsewhere", "draws more"}; !slices.Equal(in, want) || time.Since(began) > 0 {
+			t.Fatalf("served were %v after %v, want %v at once", in, time.Since(began), want)
+		}
+		if n := s.reserves.Load() - asked; n > 3 { // the head of each line, and who comes after the one that is served
+			t.Errorf("the store was asked %d times", n)
+		}
+		for _, id := range []string{"draws more", "greedy"} {
+			if err := l.Void(t.Context(), id, budget.ProofDial); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wg.Wait()
+		if time.Since(began) > 0 || len(in) != 5 {
+			t.Errorf("served were %v after %v", in, time.Since(began))
+		}
+	})
+}
