@@ -95,6 +95,8 @@ func (s *server) makeDir() {
 	end, err := remover.StdinPipe() // it ends with this process
 	must(s.t, err)
 	must(s.t, remover.Start())
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
 	shared.removers = append(shared.removers, func() {
 		_ = end.Close()
 		_ = remover.Wait()
@@ -203,6 +205,7 @@ var shared struct {
 	once     sync.Once
 	server   *server
 	serial   atomic.Int64
+	mu       sync.Mutex
 	removers []func()
 	pool     *pgxpool.Pool
 	used     []string // schemas whose tables are empty again

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 
 	"github.com/gridloop/gridloop/budget/budgettest"
@@ -16,18 +15,9 @@ func TestTheStopButtonReachesFourProcesses(t *testing.T) {
 	}
 	srv := startServer(t)
 	dsn := srv.dsn() + "&search_path=" + srv.emptySchema(t)
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	store := At(dsn)
 	defer store.Close()
-	took := budgettest.StopButton(t, store, func(file string) *exec.Cmd {
-		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), workerEnv+"=stop "+dsn+" "+file)
-		cmd.SysProcAttr = tied(&syscall.SysProcAttr{}, syscall.SIGKILL)
-		return cmd
-	})
+	took := budgettest.StopButton(t, store, func(file string) *exec.Cmd { return worker(t, "stop "+dsn+" "+file) })
 	t.Logf("the last admission came %v after the button was pressed", took)
 }
 

@@ -238,7 +238,7 @@ func BenchmarkFourProcesses(b *testing.B) {
 	for b.Loop() {
 		var outs []*bufio.Reader
 		var cmds []*exec.Cmd
-		for range workers {
+		for range 4 {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), "SQLITESTORE_WORKER=rush", "SQLITESTORE_PATH="+path)
 			cmd.Stderr = os.Stderr
