@@ -94,13 +94,13 @@ func TestAShareOutlastsItsLease(t *testing.T) {
 	}
 }
 
-// forgetful is a store that has lost what is taken from, or swapped, at times.
-type forgetful struct {
+// losing is a store that has lost what is taken from, or swapped, at times.
+type losing struct {
 	budget.Store
 	from, swap atomic.Bool
 }
 
-func (f *forgetful) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
+func (f *losing) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
 	if op.From != "" && f.from.Load() || op.Swap != "" && f.swap.Load() {
 		return budget.ErrUnknownReservation
 	}
@@ -116,7 +116,7 @@ func TestAShareThatTheStoreForgotIsDoneWithout(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMarket(t, gridtest.Config{})
-				store := &forgetful{Store: budget.NewMemory(budget.Volatile())}
+				store := &losing{Store: budget.NewMemory(budget.Volatile())}
 				l, err := budget.Open(t.Context(), budget.Config{Store: store, Caps: []budget.Cap{tenantDay(budget.USD(1)), account()}})
 				if err != nil {
 					t.Fatal(err)
