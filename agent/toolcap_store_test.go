@@ -16,13 +16,13 @@ import (
 	"github.com/gridloop/gridloop/tools"
 )
 
-// forgetful is a store whose answers on tool calls can get lost, before or after it has done what it was asked.
-type forgetful struct {
+// halfDeaf is a store whose answers on tool calls can get lost, before or after it has done what it was asked.
+type halfDeaf struct {
 	budget.Store
 	lost, deaf, blind atomic.Bool
 }
 
-func (s *forgetful) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
+func (s *halfDeaf) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
 	err := s.Store.Reserve(ctx, account, op, ans)
 	if op.Amounts.ToolCalls > 0 && s.lost.Load() {
 		return errors.New("the answer was lost")
@@ -30,14 +30,14 @@ func (s *forgetful) Reserve(ctx context.Context, account string, op *budget.Rese
 	return err
 }
 
-func (s *forgetful) Settle(ctx context.Context, account, id string, actual budget.Amounts, ans *budget.Answer) error {
+func (s *halfDeaf) Settle(ctx context.Context, account, id string, actual budget.Amounts, ans *budget.Answer) error {
 	if actual.ToolCalls > 0 && s.deaf.Load() {
 		return errors.New("it did not hear")
 	}
 	return s.Store.Settle(ctx, account, id, actual, ans)
 }
 
-func (s *forgetful) Open(ctx context.Context, account, prefix string) ([]budget.Reservation, error) {
+func (s *halfDeaf) Open(ctx context.Context, account, prefix string) ([]budget.Reservation, error) {
 	if s.blind.Load() {
 		return nil, errors.New("it cannot look")
 	}
@@ -49,7 +49,7 @@ func TestACallWhoseReservationWasNotAnsweredHoldsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarket(t, gridtest.Config{})
 		turns(m, calls(mailCall()), say("done"))
-		store := &forgetful{Store: budget.NewMemory(budget.Volatile())}
+		store := &halfDeaf{Store: budget.NewMemory(budget.Volatile())}
 		store.lost.Store(true)
 		cap := callCap(budget.Account(), 5)
 		var ran atomic.Int64
@@ -70,7 +70,7 @@ func TestACallIsCountedWhenTheStoreIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarket(t, gridtest.Config{})
 		turns(m, calls(mailCall()), say("done"))
-		store := &forgetful{Store: budget.NewMemory(budget.Volatile())}
+		store := &halfDeaf{Store: budget.NewMemory(budget.Volatile())}
 		store.deaf.Store(true)
 		cap := callCap(budget.Account(), 5)
 		var ran atomic.Int64
@@ -93,7 +93,7 @@ func TestACallDoesNotRunAgainBeforeTheStoreToldWhatIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMarket(t, gridtest.Config{})
 		turns(m, calls(mailCall()), say("done"))
-		store := &forgetful{Store: budget.NewMemory(budget.Volatile())}
+		store := &halfDeaf{Store: budget.NewMemory(budget.Volatile())}
 		var ran atomic.Int64
 		a := open(t, m, agent.Config{Tools: []tools.Tool{mail(&ran, tools.NeedsApproval())}, Store: store, Caps: []budget.Cap{callCap(budget.Account(), 5)}})
 		_, err := agent.Run[string](t.Context(), a, "go")
