@@ -188,12 +188,16 @@ type wrong struct {
 	releases bool // a lease that runs out gives its reservation back
 	forgets  bool // the last cap of a chain is not counted
 	late     bool // settling twice counts twice
+	lendless bool // nothing is drawn from allowances
 }
 
 func (s wrong) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
 	less := *op
 	if s.forgets {
 		less.Links = less.Links[:len(less.Links)-1]
+	}
+	if s.lendless {
+		less.From = ""
 	}
 	err := s.Store.Reserve(ctx, account, &less, ans)
 	return s.release(ctx, account, ans, err)
@@ -230,6 +234,7 @@ func TestWrongStoresDoNotFollowTheReference(t *testing.T) {
 		{"leases are given back", wrong{releases: true}, false},
 		{"a cap of the chain is forgotten", wrong{forgets: true}, false},
 		{"settling twice counts twice", wrong{late: true}, false},
+		{"nothing is drawn from allowances", wrong{lendless: true}, false},
 		{"nothing is wrong", wrong{}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -237,7 +242,7 @@ func TestWrongStoresDoNotFollowTheReference(t *testing.T) {
 			for round := 0; round < 40 && !found && (round == 0 || !test.right); round++ { // chance decides which history finds it
 				must(t, flag.Set("rapid.seed", fmt.Sprint(round+1)))
 				test.store.Store = budget.NewMemory(budget.Volatile())
-				found = refuted(t, func(t rapid.TB) { follow(untimed{t}, []budget.Store{test.store}, false) })
+				found = refuted(t, func(t rapid.TB) { follow(untimed{t}, []budget.Store{test.store}, false, true) })
 			}
 			if found == test.right {
 				t.Fatalf("found out: %v", found)

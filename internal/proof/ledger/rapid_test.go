@@ -29,7 +29,7 @@ func TestStoresFollowTheReference(t *testing.T) {
 			each(t, kinds, true, func(t *testing.T, k kind) {
 				address := k.place(t)
 				replicas := []budget.Store{k.replica(t, address), k.replica(t, address)}
-				if n := follow(untimed{t}, replicas, k.virtual); n < checks && !t.Failed() {
+				if n := follow(untimed{t}, replicas, k.virtual, !k.noAllowances); n < checks && !t.Failed() {
 					t.Errorf("%d checks, want %d", n, checks)
 				}
 			})
@@ -41,10 +41,10 @@ func TestStoresFollowTheReference(t *testing.T) {
 type untimed struct{ rapid.TB }
 
 // follow answers how many histories there were.
-func follow(t rapid.TB, replicas []budget.Store, virtual bool) (n int) {
+func follow(t rapid.TB, replicas []budget.Store, virtual, draws bool) (n int) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
-		newMachine(t, replicas, fmt.Sprintf("check %d", n), virtual).run(t)
+		newMachine(t, replicas, fmt.Sprintf("check %d", n), virtual, draws).run(t)
 	})
 	return n
 }
@@ -55,16 +55,17 @@ type machine struct {
 	ctx     context.Context
 	ledgers []*budget.Ledger
 	virtual bool
+	draws   bool
 	serial  int
 	peaks   map[string]int64
 }
 
-func newMachine(t *rapid.T, replicas []budget.Store, account string, virtual bool) *machine {
+func newMachine(t *rapid.T, replicas []budget.Store, account string, virtual, draws bool) *machine {
 	window := budget.Lifetime()
 	if virtual {
 		window = budget.Fixed(7*time.Minute, time.Time{})
 	}
-	m := &machine{ctx: context.Background(), virtual: virtual, peaks: map[string]int64{}, reference: reference{rows: map[string]*entry{}, caps: []budget.Cap{
+	m := &machine{ctx: context.Background(), virtual: virtual, draws: draws, peaks: map[string]int64{}, reference: reference{rows: map[string]*entry{}, caps: []budget.Cap{
 		{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: 100, Per: budget.Lifetime()},
 		{For: budget.Account(), Meter: budget.MeterMoney, Limit: 150, Per: budget.Rolling(10 * time.Minute)},
 		{For: budget.Each("tenant"), Meter: budget.MeterTokens, Limit: 30, Per: budget.Rolling(time.Hour)},
@@ -88,9 +89,16 @@ func (m *machine) run(t *rapid.T) {
 		"reserve": m.doReserve,
 		"again":   m.doAgain,
 		"settle":  m.doSettle,
-		"charge":  func(t *rapid.T) { id, e := m.any(t); _, err := m.ledger(t).Charge(m.ctx, id); want(t, err, e.charge()) },
-		"void":    func(t *rapid.T) { id, e := m.any(t); want(t, m.ledger(t).Void(m.ctx, id, budget.ProofDial), e.void()) },
-		"release": func(t *rapid.T) { id, e := m.any(t); want(t, m.ledger(t).Release(m.ctx, id), e.release()) },
+		"charge": func(t *rapid.T) {
+			id, e := m.any(t)
+			_, err := m.ledger(t).Charge(m.ctx, id)
+			want(t, err, m.charge(e, time.Now()))
+		},
+		"void": func(t *rapid.T) {
+			id, e := m.any(t)
+			want(t, m.ledger(t).Void(m.ctx, id, budget.ProofDial), m.void(e, time.Now()))
+		},
+		"release": func(t *rapid.T) { id, e := m.any(t); want(t, m.ledger(t).Release(m.ctx, id), m.release(e, time.Now())) },
 		"renew": func(t *rapid.T) {
 			id, e := m.any(t)
 			want(t, m.ledger(t).Renew(m.ctx, id, time.Hour), e.renew(time.Hour, time.Now()))
@@ -157,7 +165,7 @@ func (m *machine) expired(t *rapid.T, ids []string, most int) {
 	if len(ids) != min(most, len(due)) {
 		t.Fatalf("%v expired, due are %v", ids, due)
 	}
-	m.expire(ids)
+	m.expire(ids, time.Now())
 }
 
 func (m *machine) doReserve(t *rapid.T) {
@@ -169,8 +177,12 @@ func (m *machine) doReserve(t *rapid.T) {
 	if len(m.rows) > 0 && rapid.IntRange(0, 3).Draw(t, "swaps") == 0 {
 		r.Swap, swap = m.any(t)
 	}
+	var from *entry
+	if m.draws && len(m.rows) > 0 && rapid.Bool().Draw(t, "draws") {
+		r.From, from = m.any(t)
+	}
 	g, err := m.ledger(t).Reserve(m.ctx, r)
-	if swap != nil && !swap.idle {
+	if swap != nil && !swap.idle || from != nil && !from.idle {
 		want(t, err, budget.ErrNotIdle)
 		return
 	}
@@ -180,12 +192,11 @@ func (m *machine) doReserve(t *rapid.T) {
 		expired = d.Expired
 	}
 	m.expired(t, expired, 8)
-	reason := m.admits(who, r.Amounts, swap, time.Now())
+	reason := m.reserve(r, who, time.Now())
 	want(t, err, reason)
 	if reason != nil {
 		return
 	}
-	m.reserve(id, who, r.Amounts, r.Idle, swap, time.Now(), r.Lease)
 	if r.Lease < time.Second {
 		time.Sleep(3 * r.Lease) // over before anything else is asked
 	}
@@ -194,7 +205,7 @@ func (m *machine) doReserve(t *rapid.T) {
 // doAgain repeats a reserve, the same or otherwise.
 func (m *machine) doAgain(t *rapid.T) {
 	id, e := m.any(t)
-	r := budget.Request{ID: id, Scopes: tenant(e.tenant), Amounts: e.bound, Idle: e.idle, Lease: time.Hour}
+	r := budget.Request{ID: id, Scopes: tenant(e.tenant), Amounts: e.bound, Idle: e.idle, Lease: time.Hour, From: e.from}
 	if rapid.Bool().Draw(t, "other") {
 		r.Amounts.Tokens++
 		_, err := m.ledger(t).Reserve(m.ctx, r)
@@ -223,7 +234,7 @@ func (m *machine) doSettle(t *rapid.T) {
 	late := !e.open() || !time.Now().Before(e.expires)
 	first := !e.said
 	s, err := m.ledger(t).Settle(m.ctx, id, actual)
-	reason := e.settle(actual)
+	reason := m.settle(e, actual, time.Now())
 	want(t, err, reason)
 	if reason == nil && (s.Duplicate == first || first && s.Late != late) {
 		t.Fatalf("settled %+v, first %v, late %v", s, first, late)
@@ -233,6 +244,13 @@ func (m *machine) doSettle(t *rapid.T) {
 // compare asks for every count, and for law 1.
 func (m *machine) compare(t *rapid.T) {
 	l := m.ledger(t)
+	open, err := l.OpenReservations(m.ctx, "")
+	want(t, err, nil)
+	for _, r := range open {
+		if lent := m.lent(m.rows[r.ID]); !r.Actual.Equal(lent) {
+			t.Fatalf("%v are drawn from %s, want %v", r.Actual, r.ID, lent)
+		}
+	}
 	for _, who := range []string{"a", "b"} {
 		states, err := l.Snapshot(m.ctx, tenant(who)...)
 		want(t, err, nil)
