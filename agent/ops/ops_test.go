@@ -45,7 +45,7 @@ func ann(r *http.Request) (string, error) {
 	return "ann", nil
 }
 
-func newOffice(t *testing.T, authorise func(*http.Request) (string, error)) *office {
+func newOffice(t *testing.T, authorise func(*http.Request) (string, error), limits ...agent.Limits) *office {
 	t.Helper()
 	o := &office{market: gridtest.New(gridtest.Config{}), inside: make(chan struct{}, 10), letGo: make(chan struct{})}
 	t.Cleanup(o.market.Close)
@@ -74,7 +74,11 @@ func newOffice(t *testing.T, authorise func(*http.Request) (string, error)) *off
 		}
 		return secret, ctx.Err()
 	})
-	if o.Agent, err = agent.New(agent.Config{Name: "desk", Instructions: secret, Market: client, Ledger: o.ledger, Tools: []tools.Tool{dig}}); err != nil {
+	cfg := agent.Config{Name: "desk", Instructions: secret, Market: client, Ledger: o.ledger, Tools: []tools.Tool{dig}}
+	for _, l := range limits {
+		cfg.Limits = l
+	}
+	if o.Agent, err = agent.New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = o.Shutdown(context.Background()) })
@@ -136,6 +140,36 @@ func (o *office) post(t *testing.T, path, body string) string {
 		t.Fatalf("POST %s %s: %d %s", path, body, code, answer)
 	}
 	return answer
+}
+
+// A run's share stands among its reservations, with what was taken from it; the sums count neither twice.
+func TestTheShareOfARunIsShown(t *testing.T) {
+	o := newOffice(t, nil, agent.Limits{RunNanoUSD: budget.USD(0.5), Carved: true})
+	ended := o.begin(t, "r1")
+	var run struct {
+		Run      ops.Run
+		Standing []ops.Standing
+		Open     []ops.Reservation
+	}
+	body := o.get(t, "/runs/r1", &run)
+	if len(run.Open) != 2 {
+		t.Fatalf("a run: %s", body)
+	}
+	answer, share := run.Open[0], run.Open[1]
+	spent := run.Run.SpentNanoUSD
+	if !share.Idle || share.Reserved.NanoUSD != budget.USD(0.5) || share.Drawn.NanoUSD != answer.Reserved.NanoUSD+spent || spent == 0 || !answer.Drawn.IsZero() ||
+		strings.Count(body, `"drawn"`) != 1 {
+		t.Errorf("of %v, %v are drawn, %v by the answer, %d are spent: %s", share.Reserved, share.Drawn, answer.Reserved, spent, body)
+	}
+	var top struct{ Rows []ops.Top }
+	o.get(t, "/top?by=tenant", &top)
+	if len(top.Rows) != 1 || top.Rows[0].Held != budget.USD(0.5)-spent || top.Rows[0].Settled != spent {
+		t.Errorf("top: %+v", top)
+	}
+	close(o.letGo)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestTheReadingHalfShowsAllAndNoContent(t *testing.T) {
