@@ -232,3 +232,45 @@ func TestAuditRefusesWhatMakesNoSense(t *testing.T) {
 		t.Errorf("nothing happened, but %+v, %v", rep, err)
 	}
 }
+
+// What the market gave up is not billed, what has no price yet is not settled, and what is outside of the time asked for is
+// in no hour of it.
+func TestAuditCountsWhatIsBilledWithinItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, gridtest.Config{ReceiptDelay: time.Hour})
+		turns(m, say("done"))
+		m.Fault(gridtest.Fault{Kind: gridtest.Status, Status: 502, Hop: 2, On: 2})
+		ledger := ledgerOf(t)
+		a := open(t, m, agent.Config{Ledger: ledger, Market: through(t, m, m.Key(), 0, 0)})
+		began := time.Now()
+		asked(t, a, 1) // on the hour
+		time.Sleep(30 * time.Minute)
+		asked(t, a, 1) // first in vain
+		idle := budget.Request{ID: "idle", Scopes: []budget.Scope{{Kind: "instrument", Name: "code-prime"}}, Amounts: budget.Amounts{NanoUSD: 500, Tokens: 900, Requests: 1}, Idle: true, Lease: 3 * time.Hour}
+		if _, err := ledger.Reserve(t.Context(), idle); err != nil { // nothing was asked of that one
+			t.Fatal(err)
+		}
+		time.Sleep(40 * time.Minute)
+		// A quarter of an hour after the first one, which is 5 seconds from no edge.
+		q := agent.AuditQuery{From: began.Add(15 * time.Minute), To: began.Add(50 * time.Minute), Lag: -1}
+		rep := audited(t, a, q)
+		if tot := rep.Total; tot.Market.Requests != 2 || tot.Pending != 2 || tot.Ledger.Requests != 2 || tot.UnconfirmedTokens == 0 || len(rep.Hours) != 1 || rep.Hours[0].Open {
+			t.Errorf("before the bill is known: %+v", rep)
+		}
+		time.Sleep(time.Hour)
+		rep = audited(t, a, q)
+		tot := rep.Total
+		if tot.Market.Requests != 1 || tot.Pending != 0 || tot.Missing.Requests != 1 || tot.Missing.Tokens != 0 || tot.Unexplained != (agent.AuditGap{}) || len(rep.Hours) != 1 {
+			t.Errorf("%+v", rep)
+		}
+		whole := audited(t, a, agent.AuditQuery{From: began.Add(-time.Minute), Lag: -1})
+		if whole.Total.Market.Requests != 2 || whole.Total.Market.NanoUSD != m.Bill("") || whole.Total.Ledger.Requests != 3 {
+			t.Errorf("%+v, the bill is %d", whole.Total, m.Bill(""))
+		}
+		// Just behind the edge, and so is its reservation: it belongs to the hour before.
+		behind := audited(t, a, agent.AuditQuery{From: began.Add(2 * time.Second), To: began.Add(20 * time.Minute), Lag: -1})
+		if len(behind.Hours) != 0 || behind.Total != (agent.AuditSums{}) {
+			t.Errorf("what was before the time is in it: %+v", behind)
+		}
+	})
+}
