@@ -28,7 +28,7 @@ type carve struct {
 	id    string    // "" while nothing is held
 	swap  string    // one that could not be given back
 	begun bool      // it was held once: from then on the run goes on without it, if it must
-	turns time.Time // when a window of its caps turns, by which it holds nothing for what comes then
+	turns time.Time // when it is to be taken anew: a window turns, in which it holds nothing
 }
 
 // carveFor sets what is kept for the run: of itself, else what is kept for the run above.
@@ -133,7 +133,24 @@ func (c *carve) reserve(r *run, req *budget.Request, ask func() error) error {
 		c.forget(from)
 		r.warnAtRoot("the ledger does not know the share any more that was kept for " + r.id + ": a call was made without it")
 	}
+	if d, ok := errors.AsType[*budget.DeniedError](err); ok {
+		c.doubt(d)
+	}
 	return err
+}
+
+// doubt has a share taken anew that should have been room where there was none: a cap
+// took the place of one that it is held on, or a window has turned since.
+func (c *carve) doubt(d *budget.DeniedError) {
+	for ; c != nil; c = c.above {
+		if slices.ContainsFunc(d.Violations, func(v budget.Violation) bool {
+			return c.share.Get(v.Meter) > 0 && (v.Scope.Kind == budget.ScopeAccount || slices.Contains(c.scopes, v.Scope))
+		}) {
+			c.mu.Lock()
+			c.turns = time.Now()
+			c.mu.Unlock()
+		}
+	}
 }
 
 // forget notes that a share is gone.
@@ -226,6 +243,7 @@ func (c *carve) took(req budget.Request, g budget.Grant, err error) {
 	}
 	c.id, c.swap, c.begun, c.turns = req.ID, "", true, time.Time{}
 	c.renewal.keep(c.run.ledger, req.ID)
+	c.run.crossed(g.Crossed)
 	for _, s := range g.Left {
 		if s.Reset.IsZero() || c.share.Get(s.Meter) == 0 {
 			continue

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gridloop/gridloop/agent"
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/grid"
 	"github.com/gridloop/gridloop/grid/gridtest"
 	"github.com/gridloop/gridloop/router"
 	"github.com/gridloop/gridloop/tools"
@@ -318,4 +319,40 @@ func TestARunBeginsWithItsShareOrNotAtAll(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An operator gives the tenant a cap of its own while a share is held on the one for all tenants: the share follows.
+func TestAShareFollowsACapThatTakesThePlaceOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const share, mine = 150_000_000, 200_000_000
+		m := newMarket(t, gridtest.Config{})
+		l := ledgerOf(t, tenantDay(budget.USD(1)))
+		m.Model(func(turn gridtest.Turn) gridtest.Reply {
+			switch {
+			case slices.Contains(turn.Tools, "digger") && turn.N == 0:
+				return greedy(turn, calls(gridtest.Call("digger", `{"task":"dig"}`)))
+			case slices.Contains(turn.Tools, "dig"):
+				return greedy(turn, calls(gridtest.Call("dig", "{}")))
+			}
+			return greedy(turn, say("what I have"))
+		})
+		dug := 0
+		dig := tools.New("dig", "Dig.", func(ctx context.Context, _ empty) (string, error) {
+			if dug++; dug > 1 {
+				return "dug", nil
+			}
+			own := tenantDay(budget.USD(2))
+			own.For = budget.One("tenant", "acme")
+			return "dug", l.Define(ctx, "ann", own)
+		})
+		client := clientOf(t, m, func(c *grid.Config) { c.Catalogue = tight(t) })
+		digger := open(t, m, agent.Config{Name: "digger", Market: client, Ledger: l, Limits: kept(share), Tools: []tools.Tool{dig}})
+		boss := open(t, m, agent.Config{Name: "boss", Market: client, Ledger: l, Agents: []*agent.Agent{digger}})
+		res, err := agent.Run[string](t.Context(), boss, "go", agent.Tenant("acme"), agent.RunID("top"), agent.Cap(mine))
+		stands(t, res, err)
+		if spent := spentIn(res, "top.0.1"); err != nil || spent < share*9/10 || spent > share || res.Text != "what I have" {
+			t.Errorf("%q after %d of %d were spent: %v", res.Text, spent, share, err)
+		}
+		nothingHeld(t, l)
+	})
 }

@@ -22,7 +22,8 @@ type Config struct {
 
 	// Agents are called like tools, under their names: each call is a run of its
 	// own, with the Limits of the agent that is called, RunNanoUSD and RunTokens
-	// among them, and reserves on the caps of every run above it, too. It spends from
+	// among them, and reserves on the caps of every run above it, too; with Limits.Carved
+	// its share is kept for it. It spends from
 	// this agent's ledger, bounded by its estimates: caps that only the called agent's
 	// own Caps, File or Ledger know are refused here, for they would not count.
 	//

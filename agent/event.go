@@ -125,7 +125,7 @@ type UnknownRefusal struct {
 // BudgetDenied says that a cap refused a step, or a call of a tool.
 type BudgetDenied struct {
 	Step       int
-	Instrument string // empty when not even the answer at a limit could be reserved
+	Instrument string // empty when not even the answer at a limit, or the run's share, could be reserved
 	Tool       string // the tool, or the agent called as one, that was not called; empty for a step
 	Kind       string // held, spent, too_big, frozen, no_label
 	Detail     string // every violated cap
