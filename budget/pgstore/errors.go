@@ -20,6 +20,9 @@ var (
 	ErrDamaged = errors.New("pgstore: the tables are damaged: restore a backup")
 	// ErrClosed is a store that was closed.
 	ErrClosed = errors.New("pgstore: the store is closed: open another")
+	// ErrPooled is a pool between this program and the server that gives every transaction another connection, while the
+	// program counts on statements that it prepared on an earlier one. Nothing was done.
+	ErrPooled = errors.New("pgstore: prepared statements are lost between here and the server: put default_query_exec_mode=exec into the address, or let the pool keep sessions")
 	// ErrBusy is a lock that others kept for the whole of [Timeout]. Nothing was done.
 	ErrBusy = errors.New("pgstore: others hold the account's locks: ask again")
 )
@@ -48,6 +51,8 @@ func named(err error) error {
 		return err
 	case code(err) == "55P03":
 		return fmt.Errorf("%w (%w)", ErrBusy, err)
+	case code(err) == "42P05" || code(err) == "26000": // a prepared statement is there already, or is not
+		return fmt.Errorf("%w (%w)", ErrPooled, err)
 	}
 	return fmt.Errorf("pgstore: %w", err)
 }
@@ -56,10 +61,11 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w (%s)", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-// code is the SQLSTATE with which the server refused, empty if it was not the server who did, or not the statement.
+// code is the SQLSTATE with which the server refused, empty if it was not the server who did, or not the statement: pools
+// report connections that they have lost, class 08, in the server's place.
 func code(err error) string {
 	var e *pgconn.PgError
-	if errors.As(err, &e) && e.Severity == "ERROR" {
+	if errors.As(err, &e) && e.Severity == "ERROR" && !strings.HasPrefix(e.Code, "08") {
 		return e.Code
 	}
 	return ""

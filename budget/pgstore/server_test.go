@@ -274,20 +274,26 @@ func emptied(t testing.TB) *Store {
 		must(t, err)
 		shared.pool = p
 	}
+	return emptiedOn(t, shared.pool)
+}
+
+// emptiedOn is the same on connections to the shared server that the test has made.
+func emptiedOn(t testing.TB, pool *pgxpool.Pool) *Store {
+	t.Helper()
 	var schema string
 	if n := len(shared.used); n > 0 {
 		schema, shared.used = shared.used[n-1], shared.used[:n-1]
 	} else {
 		schema = schemaName()
 	}
-	s, err := Open(t.Context(), shared.pool, Schema(schema), Timeout(patience))
+	s, err := Open(t.Context(), pool, Schema(schema), Timeout(patience))
 	must(t, err)
 	t.Cleanup(func() {
 		var empty strings.Builder
 		for _, table := range []string{"account", "cap", "count", "reservation", "freeze", "closed", "change"} {
 			empty.WriteString(s.sql("DELETE FROM @" + table + ";"))
 		}
-		_, err := shared.pool.Exec(context.Background(), empty.String())
+		_, err := pool.Exec(context.Background(), empty.String())
 		must(t, err)
 		shared.used = append(shared.used, schema)
 	})
