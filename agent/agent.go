@@ -45,7 +45,7 @@ type Agent struct {
 	print   string // fingerprint without the output
 
 	spending  Spending // merged with the file's
-	estimator *budget.Estimator
+	estimator *estimates
 
 	ownClient, ownLedger bool
 	// strictMoney: somebody asked for a money cap in so many words, so a step
@@ -116,8 +116,9 @@ func New(cfg Config) (*Agent, error) {
 	if err := a.spending.validate(); err != nil {
 		fail(err)
 	} else {
-		a.estimator, err = budget.NewEstimator(a.spending.Estimate)
+		estimator, err := budget.NewEstimator(a.spending.Estimate)
 		fail(err)
+		a.estimator = &estimates{Estimator: estimator}
 	}
 	params, err := f.Params.params()
 	fail(err)

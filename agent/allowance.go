@@ -57,8 +57,8 @@ func (r *run) finalRoom(in *ModelIn) int {
 // not yet in the history.
 func (r *run) answerPrompt(in *ModelIn, inst grid.Instrument, more int) budget.Prompt {
 	p := budget.Prompt{Instrument: inst.ID, Bytes: int64(bytesOf(in.Messages) + len(r.format) + more), Template: templateOf(inst)}
-	k := &r.counted
-	if beyond, ok := k.beyond(in.Messages); ok && k.echo == inst.Echo {
+	k := r.known(inst.ID)
+	if beyond, ok := k.beyond(in.Messages, inst.Echo); ok {
 		p.Counted, p.CountedBytes, p.NewBytes = k.tokens, k.body, beyond+int64(more)
 	}
 	return p

@@ -98,7 +98,7 @@ func TestTheAnswerHasTheRoomThatItsAllowancePaysFor(t *testing.T) {
 		{"its instrument takes no more than is paid for", allowance{id: "w", instrument: "agent-max", prompt: 210}, 200},
 		{"its instrument is not sold any more", allowance{id: "w", instrument: "gone", prompt: 5000}, 5000 - templateTokens},
 	} {
-		r := &run{client: client, estimator: new(budget.Estimator), allowance: tc.w}
+		r := &run{client: client, estimator: &estimates{Estimator: new(budget.Estimator)}, allowance: tc.w}
 		if got := r.finalRoom(in); got != tc.want {
 			t.Errorf("%s: %d bytes, want %d", tc.name, got, tc.want)
 		}

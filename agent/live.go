@@ -191,7 +191,7 @@ func (l *Live[T]) finish(err error) {
 	}
 	res := &Result[T]{
 		Final: s.Final, Stop: s.Stop, Reason: s.Reason, Run: s.Run, Cost: costOf(steps), Usage: s.Totals,
-		Steps: steps, Elapsed: s.Elapsed, Waited: s.Waited, Abandoned: s.Abandoned, state: *s, blobs: r.blobs,
+		Steps: steps, Elapsed: s.Elapsed, Waited: s.Waited, Abandoned: s.Abandoned, state: *s, blobs: r.blobs, counted: r.counted, agent: r.a,
 	}
 	var paused *Paused
 	if errors.As(err, &paused) {

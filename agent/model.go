@@ -61,6 +61,7 @@ type modelCall struct {
 	price      grid.Price
 	maxTokens  int
 	params     *grid.Params
+	setting    setting // of params, as sent
 	stream     bool
 	open       *attempt // between Begin and End
 	frozen     *freezeWait
@@ -126,6 +127,7 @@ func (c *modelCall) call(ctx context.Context) (*grid.Response, error) {
 	if in.NoTools {
 		req.Params.ToolChoice, req.Params.ParallelToolCalls = nil, nil
 	}
+	c.setting = settingOf(&req.Params)
 	if req.Stream && r.shows(in) {
 		req.OnDelta = c.delta
 	}

@@ -27,8 +27,10 @@ type Result[T any] struct {
 	Waited    time.Duration // waited for top-ups
 	Abandoned []string      // tools that ignored their context and still run
 
-	state State
-	blobs Blobs
+	state   State
+	blobs   Blobs
+	counted counted // by the market
+	agent   *Agent
 }
 
 // History is the transcript as go-openai messages, instructions first. It is
@@ -76,7 +78,7 @@ func (r *Result[T]) Conversation() Conversation {
 	if r == nil || r.blobs == nil {
 		return Conversation{}
 	}
-	c := Conversation{blobs: r.blobs}
+	c := Conversation{blobs: r.blobs, counted: r.counted, agent: r.agent}
 	for i, ref := range r.state.closed() {
 		if i == 0 && ref.Role == "system" {
 			continue // the next run brings its own instructions
@@ -88,8 +90,10 @@ func (r *Result[T]) Conversation() Conversation {
 
 // Conversation is an earlier transcript that a run goes on from.
 type Conversation struct {
-	refs  []*MessageRef
-	blobs Blobs
+	refs    []*MessageRef
+	blobs   Blobs
+	counted counted // by the market, for agent
+	agent   *Agent
 }
 
 // Len is the number of messages.

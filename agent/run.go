@@ -49,8 +49,12 @@ type run struct {
 	warned      map[string]bool
 	handed      int           // steps that were handed to the reconciler
 	transcripts [2]transcript // portable, and with the fields of the model's own
-	estimator   *budget.Estimator
-	counted     counted
+	estimator   *estimates
+	counted     counted // of this run, or of the conversation that it continues
+	began       struct {
+		counted
+		on string // instrument
+	}
 	allowance   allowance
 	carve       *carve            // the nearest share that is kept for the run; nil: none
 	asked       budget.Request    // memory for what the ledger is asked
@@ -112,6 +116,9 @@ func newRun(ctx context.Context, a *Agent, input string, output *tools.Schema, o
 	}
 	if err := r.write(ctx, input, &o); err != nil {
 		return nil, err
+	}
+	if o.before.agent == a && startsWith(r.state.Refs, o.before.counted.refs) {
+		r.counted = o.before.counted
 	}
 	r.caps = ownCaps(r.state.Run, o.nanoUSD, o.tokens)
 	if !a.ownLedger {
