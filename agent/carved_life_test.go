@@ -356,3 +356,55 @@ func TestAShareFollowsACapThatTakesThePlaceOfAnother(t *testing.T) {
 		nothingHeld(t, l)
 	})
 }
+
+// A run that goes on without its own share takes from that of the run above.
+func TestARunWithoutItsShareTakesFromTheOneAbove(t *testing.T) {
+	ofLeaf := budget.Cap{For: budget.One("agent", "leaf"), Meter: budget.MeterMoney, Limit: 100_000_000, Per: budget.Day(nil)}
+	m := newMarket(t, gridtest.Config{})
+	l := ledgerOf(t, tenantDay(budget.USD(1)), ofLeaf)
+	resumed := 0
+	m.Model(func(turn gridtest.Turn) gridtest.Reply {
+		switch {
+		case slices.Contains(turn.Tools, "mid") && turn.N == 0:
+			return calls(gridtest.Call("mid", `{"task":"go on"}`))
+		case slices.Contains(turn.Tools, "leaf") && turn.N == 0:
+			return calls(gridtest.Call("leaf", `{"task":"pay"}`))
+		case slices.Contains(turn.Tools, "pay") && turn.N == 0:
+			return calls(gridtest.Call("pay", "{}"))
+		case slices.Contains(turn.Tools, "pay"):
+			resumed++
+			answers, rest := openNow(t, l)
+			want, sh := int64(0), shares(t, l)
+			for _, r := range append(answers, rest...) {
+				if strings.HasPrefix(r.ID, "top.0.1.0.1/") {
+					want += r.Reserved.NanoUSD
+				}
+			}
+			if len(sh) != 1 || !strings.HasPrefix(sh[0].ID, "top.0.1/") || sh[0].Actual.NanoUSD != want || want == 0 {
+				t.Errorf("the shares are %v, %d are reserved below", sh, want)
+			}
+		}
+		return say("done")
+	})
+	client := clientOf(t, m)
+	pay := tools.New("pay", "Pay.", func(context.Context, empty) (string, error) { return "paid", nil }, tools.NeedsApproval())
+	leaf := open(t, m, agent.Config{Name: "leaf", Market: client, Ledger: l, Limits: kept(60_000_000), Tools: []tools.Tool{pay}})
+	mid := open(t, m, agent.Config{Name: "mid", Market: client, Ledger: l, Limits: kept(200_000_000), Agents: []*agent.Agent{leaf}})
+	boss := open(t, m, agent.Config{Name: "boss", Market: client, Ledger: l, Agents: []*agent.Agent{mid}})
+	res, err := agent.Run[string](t.Context(), boss, "go", agent.Tenant("acme"), agent.RunID("top"))
+	stands(t, res, err)
+	p := paused(t, err)
+	other := budget.Request{ID: "other", Scopes: []budget.Scope{{Kind: "agent", Name: "leaf"}, {Kind: "tenant", Name: "beta"}}, Amounts: budget.Amounts{NanoUSD: 50_000_000}}
+	if _, err := l.Reserve(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	res, err = agent.Resume[string](t.Context(), boss, p.Token, agent.Approve(p.Calls[0]))
+	stands(t, res, err)
+	if err != nil || res.Text != "done" || resumed != 1 {
+		t.Errorf("%q after %d steps at the bottom: %v", res.Text, resumed, err)
+	}
+	if err := l.Void(t.Context(), "other", budget.ProofNeverDispatched); err != nil {
+		t.Error(err)
+	}
+	nothingHeld(t, l)
+}
