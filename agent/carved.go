@@ -262,12 +262,15 @@ func (r *run) beginChild(ctx context.Context, op Op, child *run, name string) (w
 	if c == nil {
 		return 0, nil
 	}
+	futile := false // to wait would be to wait for oneself
 	err := c.above.ensure(ctx)
 	if err == nil {
 		req := c.request(c.share)
 		var g budget.Grant
 		err = c.above.reserve(r, &req, func() (err error) { g, err = r.ledger.Reserve(ctx, req); return err })
-		if d, ok := errors.AsType[*budget.DeniedError](err); ok && errors.Is(err, budget.ErrHeld) && r.waitHelps(d, false) {
+		d, _ := errors.AsType[*budget.DeniedError](err)
+		held := errors.Is(err, budget.ErrHeld)
+		if futile = held && !r.waitHelps(d, false); held && !futile {
 			err = c.above.reserve(r, &req, func() (err error) { g, waited, err = r.payLater(ctx, req, op, op.Run.Step, d); return err })
 		}
 		c.mu.Lock()
@@ -275,9 +278,13 @@ func (r *run) beginChild(ctx context.Context, op Op, child *run, name string) (w
 		c.mu.Unlock()
 	}
 	if err != nil {
-		return waited, r.refuseCall(ctx, err, name, op.Run.Step)
+		no = r.refuseCall(ctx, err, name, op.Run.Step)
+		if futile {
+			no.text = "not run: the budget has no room for the " + shareInWords(c.share) + " of one call beside what is kept back for your own answer. " +
+				"Do not try it again; go on without it, and say what was left out."
+		}
 	}
-	return waited, nil
+	return waited, no
 }
 
 // releaseCarve gives the run's own share back: the run has ended or is parked.

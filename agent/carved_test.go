@@ -386,6 +386,41 @@ func TestBillStaysUnderEveryCapWithShares(t *testing.T) {
 	}
 }
 
+// What a run has left is what its share and the caps without one have left, not what the share leaves for others.
+func TestWhatIsLeftForARunCountsItsShare(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	turns(m, say("done"))
+	l := ledgerOf(t, tenantDay(budget.USD(0.5)), budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: budget.USD(0.5), Per: budget.Day(nil)},
+		budget.Cap{For: budget.Each("tenant"), Meter: budget.MeterTokens, Limit: 50_000, Per: budget.Day(nil)})
+	a := open(t, m, agent.Config{Ledger: l, Limits: kept(budget.USD(0.5))})
+	res, err := agent.Run[string](t.Context(), a, "go", agent.Tenant("acme"))
+	stands(t, res, err)
+	if s := res.Steps[0]; err != nil || s.LeftNanoUSD < budget.USD(0.49) || s.LeftNanoUSD >= budget.USD(0.5) || s.LeftPercent < 50 || s.LeftPercent > 97 {
+		t.Errorf("%d nano-USD, %d %% are left: %v", s.LeftNanoUSD, s.LeftPercent, err)
+	}
+}
+
+// Room that the run above keeps back for its own answer is not waited for: the model is told so at once.
+func TestAShareDoesNotWaitForTheAnswerOfItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, gridtest.Config{})
+		turns(m, calls(gridtest.Call("digger", `{"task":"dig"}`)), say("without it"))
+		l := ledgerOf(t)
+		client := clientOf(t, m)
+		digger := open(t, m, agent.Config{Name: "digger", Market: client, Ledger: l, Limits: kept(budget.USD(0.5))})
+		boss := open(t, m, agent.Config{Name: "boss", Market: client, Ledger: l, Agents: []*agent.Agent{digger}})
+		began := time.Now()
+		res, err := agent.Run[string](t.Context(), boss, "go", agent.Cap(budget.USD(0.501)))
+		stands(t, res, err)
+		told := toolMessages(res)
+		if err != nil || res.Text != "without it" || time.Since(began) > time.Second || len(told) != 1 ||
+			!strings.Contains(told[0], "no room for the $0.50 of one call beside what is kept back for your own answer") {
+			t.Errorf("%q after %v: %q: %v", res.Text, time.Since(began), told, err)
+		}
+		nothingHeld(t, l)
+	})
+}
+
 // A cap on an agent holds its share, too, if all that the agent spends counts there: what other agents spend that it calls does not.
 func TestAShareIsHeldOnTheCapOfItsAgent(t *testing.T) {
 	for _, leaf := range []bool{true, false} {
