@@ -153,6 +153,16 @@ func (m *machine) any(t *rapid.T) (string, *entry) {
 	return id, m.rows[id]
 }
 
+// idle are the reservations that can be drawn from, or could.
+func (m *machine) idle() (ids []string) {
+	for _, id := range m.ids() {
+		if m.rows[id].idle {
+			ids = append(ids, id)
+		}
+	}
+	return ids[max(0, len(ids)-6):]
+}
+
 // expired takes over whose leases a store found to be over: as many as it may end, and no others.
 func (m *machine) expired(t *rapid.T, ids []string, most int) {
 	t.Helper()
@@ -172,13 +182,19 @@ func (m *machine) doReserve(t *rapid.T) {
 	m.serial++
 	id, who := fmt.Sprintf("r%03d", m.serial), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "tenant")
 	r := budget.Request{ID: id, Scopes: tenant(who), Amounts: m.amounts(t), Idle: rapid.Bool().Draw(t, "idle"),
-		Lease: rapid.SampledFrom([]time.Duration{time.Hour, time.Hour, time.Millisecond}).Draw(t, "lease")}
+		Lease: rapid.SampledFrom([]time.Duration{time.Hour, 5 * time.Minute, time.Millisecond}).Draw(t, "lease")}
 	var swap *entry
 	if len(m.rows) > 0 && rapid.IntRange(0, 3).Draw(t, "swaps") == 0 {
 		r.Swap, swap = m.any(t)
 	}
 	var from *entry
-	if m.draws && len(m.rows) > 0 && rapid.Bool().Draw(t, "draws") {
+	if ids := m.idle(); m.draws && len(ids) > 0 && rapid.IntRange(0, 3).Draw(t, "draws") > 0 {
+		r.From = rapid.SampledFrom(ids).Draw(t, "from")
+		if from = m.rows[r.From]; rapid.IntRange(0, 3).Draw(t, "same") > 0 {
+			who = from.tenant
+			r.Scopes = tenant(who)
+		}
+	} else if m.draws && len(m.rows) > 0 && rapid.IntRange(0, 9).Draw(t, "draws from any") == 0 {
 		r.From, from = m.any(t)
 	}
 	g, err := m.ledger(t).Reserve(m.ctx, r)
