@@ -90,8 +90,12 @@ func (s *Store) attempt(ctx context.Context, conn *pgxpool.Conn, a *account, tas
 	b := &books{store: s, ctx: ctx, conn: conn.Conn(), account: a, rows: map[string]*row{}, counts: map[countKey]*count{}, byID: map[int64]*count{},
 		closed: map[string]int64{}, found: map[countKey]int64{}, fresh: map[int64]bool{}}
 	defer func() {
-		if err != nil {
-			b.rollback()
+		if err == nil {
+			return
+		}
+		b.rollback()
+		if b.founded { // the account that is there later is another one, and nobody has forgotten this one
+			a.id, a.epoch = 0, 0
 		}
 	}()
 	if err := b.load(tasks); err != nil {

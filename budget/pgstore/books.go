@@ -153,6 +153,7 @@ type books struct {
 	now     int64
 	clock   int64 // as it stands in the account's row
 	floor   int64
+	founded bool // the account's row is new, if the transaction commits
 	edited  bool // the account's row must be written
 	wrote   bool
 	broken  error

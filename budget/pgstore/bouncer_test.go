@@ -51,7 +51,7 @@ server_idle_timeout = 3600
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	dsn = fmt.Sprintf("postgres://gridloop@127.0.0.1:%s/postgres?connect_timeout=2", port)
+	dsn = fmt.Sprintf("postgres://gridloop@127.0.0.1:%s/postgres?connect_timeout=30", port)
 	for range 500 {
 		var c *pgx.Conn
 		if c, err = pgx.Connect(t.Context(), dsn); err == nil {

@@ -113,7 +113,7 @@ func (b *books) begin(head *accountRow, want *wanted) error {
 		if err != nil {
 			return err
 		}
-		b.wrote = true
+		b.wrote, b.founded = true, true
 		if err := b.ask(head.scan, selectAccount, readable(a.name)); err != nil {
 			return err
 		}

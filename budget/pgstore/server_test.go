@@ -140,7 +140,7 @@ func (s *server) start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * patience); ; time.Sleep(20 * time.Millisecond) {
 		err := s.ping()
 		if err == nil {
 			return
@@ -154,7 +154,7 @@ func (s *server) start() {
 }
 
 func (s *server) ping() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	c, err := pgx.Connect(ctx, s.dsn())
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *server) ping() error {
 }
 
 func (s *server) dsn() string {
-	return fmt.Sprintf("postgres://gridloop@127.0.0.1:%s/postgres?connect_timeout=2", s.port)
+	return fmt.Sprintf("postgres://gridloop@127.0.0.1:%s/postgres?connect_timeout=30", s.port)
 }
 
 // crash ends the server as a power cut does, but for what the kernel has: no checkpoint, nobody is told. Its processes

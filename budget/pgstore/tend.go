@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,8 +33,10 @@ func (s *Store) tend(conn *pgxpool.Conn, a *account) {
 	defer cancel()
 	t := &a.tending
 	if t.ended > s.keep/8 {
-		t.ended = 0
-		_ = conn.QueryRow(ctx, s.sql("SELECT due FROM @reservation WHERE account = $1 AND ended ORDER BY due DESC OFFSET $2 LIMIT 1"), a.id, s.keep).Scan(&t.excess) // none: no excess
+		err := conn.QueryRow(ctx, s.sql("SELECT due FROM @reservation WHERE account = $1 AND ended ORDER BY due DESC OFFSET $2 LIMIT 1"), a.id, s.keep).Scan(&t.excess)
+		if err == nil || errors.Is(err, pgx.ErrNoRows) { // none: no excess
+			t.ended = 0
+		}
 	}
 	if a.last >= t.forget || t.excess > 0 {
 		s.tendBy(ctx, conn, a, &task{forget: forgetEach, run: (*books).forgetRows})
