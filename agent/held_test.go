@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -114,6 +115,80 @@ func TestARunThatWaitsHoldsNothingAndDoesNotWaitForEver(t *testing.T) {
 		stands(t, e.res, e.err)
 		if took := time.Since(began); took < 30*time.Second || took > 31*time.Second || e.res.Stop != agent.StopBudget || e.res.Waited < 30*time.Second {
 			t.Errorf("stopped by %s after %v, waited %v", e.res.Stop, took, e.res.Waited)
+		}
+	})
+}
+
+// What only the run itself keeps back is not waited for: there is nobody to wait for.
+func TestARunAloneDoesNotStandInLine(t *testing.T) {
+	for tokens := int64(3000); tokens <= 9000; tokens += 500 {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMarket(t, gridtest.Config{})
+			m.Model(func(turn gridtest.Turn) gridtest.Reply { return greedy(turn, runaway(turn)) })
+			a := open(t, m, agent.Config{Tools: []tools.Tool{look()}, Limits: agent.Limits{Wait: time.Hour, MaxTokens: 1024}, Spending: agent.Spending{Held: agent.HeldLine}})
+			live := agent.Start[string](t.Context(), a, "go", agent.CapTokens(tokens))
+			for e := range live.Events() {
+				if w, ok := e.(agent.HeldWait); ok {
+					t.Errorf("with a cap of %d tokens it waits: %+v", tokens, w)
+				}
+			}
+			res, err := live.Result()
+			stands(t, res, err)
+			if err != nil || res.Stop != agent.StopBudget || res.Waited > 0 {
+				t.Errorf("with a cap of %d tokens it is stopped by %s after %v of waiting: %v", tokens, res.Stop, res.Waited, err)
+			}
+		})
+	}
+}
+
+// The time of work is counted on after a wait.
+func TestWorkAfterAWaitIsWorkAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, gridtest.Config{})
+		m.Model(func(turn gridtest.Turn) gridtest.Reply {
+			if len(turn.Tools) == 0 {
+				return say("done")
+			}
+			return gridtest.Reply{Calls: []gridtest.ToolCall{lookCall()}, Delay: time.Hour}
+		})
+		l := ledgerOf(t, budget.Cap{For: budget.Account(), Meter: budget.MeterTokens, Limit: 10_000, Per: budget.Lifetime()})
+		if _, err := l.Reserve(t.Context(), budget.Request{ID: "other", Amounts: budget.Amounts{Tokens: 9000}, Lease: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(5*time.Minute, func() { _ = l.Void(context.Background(), "other", budget.ProofNeverDispatched) })
+		a := open(t, m, agent.Config{Tools: []tools.Tool{look()}, Ledger: l, Limits: agent.Limits{Wait: 10 * time.Minute, Wall: time.Minute, MaxTokens: 1024}, Spending: agent.Spending{Held: agent.HeldLine}})
+		began := time.Now()
+		res, err := agent.Run[string](t.Context(), a, "go")
+		stands(t, res, err)
+		if took := time.Since(began); err != nil || res.Stop != agent.StopWall || took < 6*time.Minute || took > 8*time.Minute || res.Waited < 4*time.Minute {
+			t.Errorf("stopped by %s after %v, of which it waited %v: %v", res.Stop, took, res.Waited, err)
+		}
+	})
+}
+
+// A step waits for the cap of its instrument, not only for those of its run.
+func TestAStepWaitsForItsInstrument(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, gridtest.Config{})
+		turns(m, say("done"))
+		instrument := []budget.Scope{{Kind: "instrument", Name: "text-prime"}}
+		l := ledgerOf(t, budget.Cap{For: budget.Each("instrument"), Meter: budget.MeterTokens, Limit: 10_000, Per: budget.Lifetime()})
+		if _, err := l.Reserve(t.Context(), budget.Request{ID: "other", Scopes: instrument, Amounts: budget.Amounts{Tokens: 7500}, Lease: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(20*time.Second, func() { _ = l.Void(context.Background(), "other", budget.ProofNeverDispatched) })
+		a := open(t, m, agent.Config{Ledger: l, Limits: agent.Limits{Wait: time.Minute, MaxTokens: 2048}, Spending: agent.Spending{Held: agent.HeldLine}})
+		live := agent.Start[string](t.Context(), a, "go", agent.Pin("text-prime"))
+		var waits []agent.HeldWait
+		for e := range live.Events() {
+			if w, ok := e.(agent.HeldWait); ok {
+				waits = append(waits, w)
+			}
+		}
+		res, err := live.Result()
+		stands(t, res, err)
+		if err != nil || res.Text != "done" || len(waits) != 1 || waits[0].Instrument != "text-prime" || res.Waited < 19*time.Second || res.Waited > 23*time.Second {
+			t.Errorf("%q after %v of waiting (%+v): %v", res.Text, res.Waited, waits, err)
 		}
 	})
 }
