@@ -34,7 +34,8 @@ type Slices struct {
 // whose id begins with "slice/". A slice that was not used for a quarter of its lease is given back with the next call of any
 // scopes, or a Sweep; one that holds what another set of scopes lacks, after Check. An overrun is told to the store when the
 // calls in flight within its slice have ended. Near the limit, where a slice would hold less than two calls, each call asks the
-// store. A freeze, a new limit and the turn of a window are noticed within Check while the store can be reached.
+// store, as do idle reservations and those that are taken from one. A freeze, a new limit and the turn of a window are noticed
+// within Check while the store can be reached.
 //
 // What it costs: the counts of CapState show whole slices as held, with what was settled or ran out in them, and Top shows
 // them as one call each; windows count a call by the admission of its slice. Thresholds fire when slices are settled, and
@@ -185,14 +186,15 @@ func (s *sliced) Reserve(ctx context.Context, account string, op *ReserveOp, ans
 }
 
 func (s *sliced) reserve(ctx context.Context, account string, op *ReserveOp, ans *Answer) error {
-	if op.Idle || op.Swap != "" || op.From != "" || op.DryRun || len(op.Amounts.Custom) > 0 {
-		return s.Store.Reserve(ctx, account, op, ans)
-	}
 	s.mu.Lock()
 	at := sliceKey{account, op.ID}
 	if row := s.rows[at]; row != nil {
 		defer s.mu.Unlock()
 		return row.again(op, ans)
+	}
+	if op.Idle || op.Swap != "" || op.From != "" || op.DryRun || len(op.Amounts.Custom) > 0 {
+		s.mu.Unlock()
+		return s.Store.Reserve(ctx, account, op, ans)
 	}
 	if s.direct[at] {
 		s.mu.Unlock()
@@ -355,8 +357,8 @@ func (r *sliceRow) answer(ans *Answer) {
 // again answers a repeated reserve.
 func (r *sliceRow) again(op *ReserveOp, ans *Answer) error {
 	switch {
-	case !r.bound.Equal(op.Amounts) || !slices.Equal(r.scopes, op.Scopes):
-		return ErrMismatch
+	case op.Idle || op.Swap != "" || op.From != "" || !r.bound.Equal(op.Amounts) || !slices.Equal(r.scopes, op.Scopes):
+		return r.refuse("reserve", ErrMismatch)
 	case r.state != StateOpen:
 		return r.refuse("reserve", ErrFinished)
 	case !time.Now().Before(r.until):

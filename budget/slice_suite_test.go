@@ -1,6 +1,7 @@
 package budget_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -51,6 +52,32 @@ func TestThresholdsThatASliceCrossesAreAnnounced(t *testing.T) {
 		}
 		if err := s.Close(); err != nil || fmt.Sprint(fired) != "map[50:1 80:1 95:1]" {
 			t.Errorf("announced were %v: %v", fired, err)
+		}
+	})
+}
+
+// What lives in a slice is not reserved once more in the store by a request of another kind with its id.
+func TestAReservationOfASliceIsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := slicedOn(t, newDistant(), accountCap(1_000_000))
+		kept := tokensOf("kept", "acme", 100)
+		kept.Idle = true
+		for _, r := range []budget.Request{kept, tokensOf("first", "acme", 100), tokensOf("sliced", "acme", 100)} {
+			if _, err := l.Reserve(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, change := range map[string]func(*budget.Request){
+			"idle": func(r *budget.Request) { r.Idle = true },
+			"swap": func(r *budget.Request) { r.Swap = "kept" },
+			"from": func(r *budget.Request) { r.From = "kept" },
+		} {
+			r := tokensOf("sliced", "acme", 100)
+			change(&r)
+			var state *budget.StateError
+			if _, err := l.Reserve(t.Context(), r); !errors.Is(err, budget.ErrMismatch) || !errors.As(err, &state) || state.ID != "sliced" {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	})
 }
