@@ -3,6 +3,7 @@ package budget
 import (
 	"iter"
 	"maps"
+	"math/bits"
 )
 
 // row is one reservation. A store keeps many, so a row has no pointers (the garbage collector never looks at it), what rows
@@ -12,7 +13,8 @@ type row struct {
 	hash     uint32 // of the id
 	no       uint32 // where the row is
 	tab      uint32
-	length   uint8 // of the id, if it is not long
+	at       uint32 // where the id is in the table
+	length   uint8  // of the id, if it is not long
 	state    rowState
 	flags    rowFlags
 	bound    quantities
@@ -97,10 +99,9 @@ type correction struct {
 
 // rows are the reservations of an account: slabs of rows, which never move, and the way from an id to its row.
 type rows struct {
-	slabs [][]row
+	ids
+	slabs []*[slabRows]row
 	free  []uint32
-	used  int
-	slots []uint64 // an open-addressing table: the id's hash in the upper half, the row's number + 1 in the lower
 	rests map[uint32]*rest
 	long  map[uint32]string
 }
@@ -108,22 +109,25 @@ type rows struct {
 const slabRows = 256
 
 func newRows() rows {
-	return rows{slots: make([]uint64, 64), rests: map[uint32]*rest{}, long: map[uint32]string{}}
+	return rows{ids: newIDs(), rests: map[uint32]*rest{}, long: map[uint32]string{}}
 }
 
 func (b *rows) row(no uint32) *row { return &b.slabs[no/slabRows][no%slabRows] }
 
 // byID is the row of an id, nil if there is none.
 func (b *rows) byID(id string, hash uint32) *row {
-	mask := uint32(len(b.slots) - 1)
-	for i := hash & mask; b.slots[i] != 0; i = (i + 1) & mask {
-		if s := b.slots[i]; uint32(s>>32) == hash {
-			if r := b.row(uint32(s) - 1); b.has(r, id) {
+	mask, tag := uint32(len(b.buckets)-1), tagOf(hash)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		k := &b.buckets[i]
+		for m := k.with(tag); m != 0; m &= m - 1 {
+			if r := b.row(k.rows[spot(bits.TrailingZeros64(m))]); r.hash == hash && b.has(r, id) {
 				return r
 			}
 		}
+		if k.over == 0 {
+			return nil
+		}
 	}
-	return nil
 }
 
 func (b *rows) has(r *row, id string) bool {
@@ -143,7 +147,7 @@ func (b *rows) id(r *row) string {
 // add makes a row for an id that has none.
 func (b *rows) add(id string, hash uint32) *row {
 	if len(b.free) == 0 {
-		b.slabs = append(b.slabs, make([]row, slabRows))
+		b.slabs = append(b.slabs, new([slabRows]row))
 		for i := len(b.slabs)*slabRows - 1; i >= (len(b.slabs)-1)*slabRows; i-- {
 			b.free = append(b.free, uint32(i))
 		}
@@ -158,50 +162,23 @@ func (b *rows) add(id string, hash uint32) *row {
 		r.flags = rowLong
 		b.long[no] = id
 	}
-	if b.used++; 4*b.used > 3*len(b.slots) {
+	if b.full() {
 		b.grow()
 	}
-	b.enter(hash, no)
+	r.at = b.enter(hash, no)
 	return r
 }
 
-func (b *rows) enter(hash, no uint32) {
-	mask := uint32(len(b.slots) - 1)
-	i := hash & mask
-	for b.slots[i] != 0 {
-		i = (i + 1) & mask
-	}
-	b.slots[i] = uint64(hash)<<32 | uint64(no+1)
-}
-
 func (b *rows) grow() {
-	old := b.slots
-	b.slots = make([]uint64, 2*len(old))
-	for _, s := range old {
-		if s != 0 {
-			b.enter(uint32(s>>32), uint32(s)-1)
-		}
+	b.ids = ids{buckets: make([]idBucket, 2*len(b.buckets))}
+	for r := range b.kept() {
+		r.at = b.enter(r.hash, r.no)
 	}
 }
 
-// remove forgets a row. What stood behind it in the table closes up, so that no search ends too early.
+// remove forgets a row.
 func (b *rows) remove(r *row) {
-	mask := uint32(len(b.slots) - 1)
-	i := r.hash & mask
-	for uint32(b.slots[i]) != r.no+1 {
-		i = (i + 1) & mask
-	}
-	for j := i; ; {
-		j = (j + 1) & mask
-		s := b.slots[j]
-		if s == 0 {
-			break
-		}
-		if home := uint32(s>>32) & mask; (j-home)&mask >= (j-i)&mask {
-			b.slots[i], i = s, j
-		}
-	}
-	b.slots[i] = 0
+	b.drop(r.hash, r.at)
 	if r.is(rowOdd) {
 		delete(b.rests, r.no)
 	}
@@ -210,7 +187,6 @@ func (b *rows) remove(r *row) {
 	}
 	r.state = rowFree
 	b.free = append(b.free, r.no)
-	b.used--
 }
 
 func (b *rows) odd(r *row) *rest {
