@@ -146,7 +146,7 @@ func (c *clock) now() int64 {
 	return a.nano
 }
 
-func at(nano int64) time.Time { return time.Unix(0, nano).UTC() }
+func at(nano int64) time.Time { return time.Unix(nano/1e9, nano%1e9).UTC() }
 
 // hash is that of a reservation's id.
 func (m *Memory) hash(id string) uint32 { return uint32(maphash.String(m.seed, id)) }

@@ -15,8 +15,9 @@ type count struct {
 	held        int64
 	unconfirmed int64
 	overrun     int64
-	mark        int64 // no threshold is crossed before settled reaches this
-	freed       int64 // scratch: what a swap would give back
+	mark        int64  // no threshold is crossed before settled reaches this
+	scopes      *Scope // the first of shape.Scopes
+	freed       int64  // scratch: what a swap would give back
 	rolling     *rolling
 
 	book    *capBook
@@ -56,6 +57,7 @@ func newCount(l *Link, book *capBook) *count {
 	scopes := slices.Clone(l.Scopes)
 	c.shape = CapState{Cap: book.record.Key, Scope: foremost(scopes), Scopes: scopes, Meter: book.record.Meter, Window: book.window,
 		Start: l.Window.Start, Reset: l.Window.End}
+	c.scopes = first(scopes)
 	if book.length > 0 {
 		c.rolling = &rolling{}
 	}
@@ -73,10 +75,9 @@ func (c *count) of(q *quantities, custom map[Meter]int64) int64 {
 	return q[c.slot]
 }
 
-// show writes where the count stands. Most of a state never changes, and an Answer that is used again for the same
-// reservations has it already: their scopes are one slice in memory only if they are of one count.
+// show writes where the count stands.
 func (c *count) show(s *CapState) {
-	if len(s.Scopes) == 0 || &s.Scopes[0] != &c.shape.Scopes[0] {
+	if !s.of(c) {
 		*s = c.shape
 	}
 	s.Limit, s.Settled, s.Held, s.Unconfirmed, s.Overrun, s.Left = c.limit, c.settled, c.held, c.unconfirmed, c.overrun, None

@@ -9,6 +9,7 @@ type ended struct {
 // end takes a reservation from the open ones to the ended ones.
 func (b *books) end(r *row, t *tab) {
 	b.leases.open--
+	b.leases.forget(lease{r.expires, r.no})
 	t.open--
 	if r.is(rowIdle) {
 		b.idled.push(r.no)
@@ -34,22 +35,28 @@ func (b *books) compact(now int64) {
 	b.turn(now)
 }
 
+// waits reports whether there is something to forget, or to reckon.
+func (q *ended) waits(now int64, most int) bool {
+	return q.len() > 0 && (q.len() > most || q.until <= now)
+}
+
 // thin forgets reservations that have ended, the oldest first: those whose time is over, and those that are too many.
 func (b *books) thin(q *ended, now int64, most int) {
-	for n := 0; n < sweepEach && q.len() > 0; n++ {
-		if q.len() <= most {
-			if q.until == 0 {
-				q.until = b.keptUntil(b.row(q.first()))
-			}
-			if q.until > now {
-				return
-			}
+	for n := 0; n < sweepEach && q.waits(now, most); n++ {
+		if q.len() <= most && q.until == 0 {
+			q.until = b.keptUntil(b.row(q.first()))
+			continue
 		}
-		r := b.row(q.first())
-		q.pop()
-		q.until = 0
-		t := b.tabs.all[r.tab]
-		b.remove(r)
-		b.leave(t)
+		b.forget(q)
 	}
+}
+
+// forget takes the oldest.
+func (b *books) forget(q *ended) {
+	r := b.row(q.first())
+	q.pop()
+	q.until = 0
+	t := b.tabs.all[r.tab]
+	b.remove(r)
+	b.leave(t)
 }

@@ -59,6 +59,13 @@ func (l *leases) down(i int) {
 	l.items[i] = x
 }
 
+// forget is told of a lease that stands no more. If it stands at the end, as it often does, it goes.
+func (l *leases) forget(x lease) {
+	if last := len(l.items) - 1; last >= 0 && l.items[last] == x {
+		l.items = l.items[:last]
+	}
+}
+
 // crowded reports whether most leases were left behind.
 func (l *leases) crowded() bool { return len(l.items) > 64+2*l.open }
 

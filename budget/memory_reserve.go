@@ -18,11 +18,16 @@ const (
 
 // Reserve implements [Store]. What makes the answer an error or stale comes first, so that a sweep's news is never lost.
 func (m *Memory) Reserve(_ context.Context, account string, op *ReserveOp, ans *Answer) error {
-	ans.Reset()
 	now, hash := m.clock.now(), m.hash(op.ID)
 	b := m.open(account)
+	now = b.tick(now)
+	if b.quickReserve(op, hash, now, ans) {
+		b.mu.Unlock()
+		return nil
+	}
 	defer b.mu.Unlock()
-	return b.reserve(op, hash, b.tick(now), ans)
+	ans.Reset()
+	return b.reserve(op, hash, now, ans)
 }
 
 func (b *books) reserve(op *ReserveOp, hash uint32, now int64, ans *Answer) error {
@@ -142,17 +147,6 @@ func (b *books) check(op *ReserveOp, t *tab, swap *row, now int64, ans *Answer) 
 	}
 	if len(b.freezes) > 0 {
 		b.frozen(op, ans)
-	}
-	if t != nil && t.plain && !op.DryRun {
-		asked := quantitiesOf(&op.Amounts)
-		fits := true
-		for _, c := range t.counts {
-			n := asked[c.slot&3]
-			fits = fits && (n == 0 || n <= c.room() || !c.bounded())
-		}
-		if fits && len(ans.Violations) == 0 {
-			return
-		}
 	}
 	for i := range op.Links {
 		c := b.seen(op, t, i)

@@ -15,20 +15,6 @@ import (
 func (b *books) move(r *row, to rowState, actual *Amounts, now int64, ans *Answer) {
 	t := b.tabs.all[r.tab]
 	q := quantitiesOf(actual)
-	if t.plain && r.state == rowOpen && !r.is(rowOdd) && !to.unconfirmed() && len(actual.Custom) == 0 && q.within(&r.bound) {
-		for _, c := range t.counts { // as nearly all are; what follows the loop says the same of all of them
-			i := c.slot & 3
-			c.held = minus(c.held, r.bound[i])
-			if n := q[i]; n > 0 {
-				if c.settled = plus(c.settled, n); c.settled >= c.mark {
-					c.cross(ans)
-				}
-			}
-		}
-		r.state, r.actual = to, q
-		b.end(r, t)
-		return
-	}
 	var boundCustom, beforeCustom map[Meter]int64
 	if o := b.rest(r); o != nil {
 		boundCustom, beforeCustom = o.bound, o.actual
@@ -122,31 +108,32 @@ func (b *books) answer(r *row, t *tab, now int64, ans *Answer) {
 			ans.Over = ans.Actual.above(ans.Reserved)
 		}
 	}
-	if n := len(t.counts); cap(ans.Left) >= n {
-		ans.Left = ans.Left[:n]
-	} else {
-		ans.Left = make([]CapState, n)
+	for _, c := range t.counts {
+		c.roll(now)
 	}
-	for i, c := range t.counts {
-		if c.rolling != nil {
-			c.roll(now)
-		}
-		c.show(&ans.Left[i])
-	}
+	t.show(t.room(ans))
 }
 
-// begin locks the books and finds a reservation; without one it answers what is wrong.
-func (m *Memory) begin(account, op, id string, ans *Answer) (*books, *row, int64, error) {
-	ans.Reset()
+// look locks the books and finds a reservation, nil if it is not there.
+func (m *Memory) look(account, id string) (*books, *row, int64) {
 	now, hash := m.clock.now(), m.hash(id)
 	b := m.open(account)
-	now = b.tick(now)
+	return b, b.byID(id, hash), b.tick(now)
+}
+
+// begin is look; without a reservation it answers what is wrong.
+func (m *Memory) begin(account, op, id string, ans *Answer) (*books, *row, int64, error) {
+	b, r, now := m.look(account, id)
+	return b, r, now, r.known(op, id, now, ans)
+}
+
+func (r *row) known(op, id string, now int64, ans *Answer) error {
+	ans.Reset()
 	ans.Now = at(now)
-	r := b.byID(id, hash)
 	if r == nil {
-		return b, nil, now, fmt.Errorf("budget: %s of %q: %w", op, clip(id), ErrUnknownReservation)
+		return fmt.Errorf("budget: %s of %q: %w", op, clip(id), ErrUnknownReservation)
 	}
-	return b, r, now, nil
+	return nil
 }
 
 func (b *books) done(r *row, now int64, ans *Answer) error {
@@ -167,8 +154,13 @@ func (r *row) set(f rowFlags, on bool) {
 
 // Settle implements [Store].
 func (m *Memory) Settle(_ context.Context, account, id string, actual Amounts, ans *Answer) error {
-	b, r, now, err := m.begin(account, "settle", id, ans)
+	b, r, now := m.look(account, id)
+	if r != nil && b.quickSettle(r, &actual, now, ans) {
+		b.mu.Unlock()
+		return nil
+	}
 	defer b.mu.Unlock()
+	err := r.known("settle", id, now, ans)
 	switch {
 	case err != nil:
 		return err

@@ -100,10 +100,10 @@ func clip(s string) string {
 
 // plus adds two amounts that are not negative and stops at MaxInt64.
 func plus(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
+	if sum := a + b; sum >= 0 {
+		return sum
 	}
-	return a + b
+	return math.MaxInt64
 }
 
 // minus takes b from a. A sum that stopped at MaxInt64 is no longer exact, so it stays there: the safe side.
