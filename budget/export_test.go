@@ -3,6 +3,9 @@ package budget
 // ReleaseOnExpiry makes a store break law 1 the way others do: a lease that runs out gives its reservation back.
 func ReleaseOnExpiry(m *Memory) { m.releases = true }
 
+// Thorough has a store take no short cut for any call.
+func Thorough(m *Memory) { m.thorough = true }
+
 // Sizes are what an account of a store keeps.
 type Sizes struct{ Rows, Idle, Tabs, Counts, Runs, Caps, Anchors, Closed, Freezes, Leases int }
 

@@ -19,6 +19,7 @@ type Memory struct {
 	volatile bool
 	keep     int
 	releases bool // only for the test of the test: leases that run out are given back, as others do
+	thorough bool // only for a test: no call is a quick one
 }
 
 // MemoryOption changes what [NewMemory] makes.
@@ -58,6 +59,7 @@ type books struct {
 	name     string
 	keep     int
 	releases bool
+	thorough bool
 	seed     maphash.Seed
 	last     int64 // the clock, in Unix nanoseconds
 
@@ -100,7 +102,7 @@ func (m *Memory) account(name string) *books {
 	if b := (*m.accounts.Load())[name]; b != nil {
 		return b
 	}
-	b := &books{name: name, keep: m.keep, releases: m.releases, seed: m.seed, rows: newRows(), tabs: newTabs(),
+	b := &books{name: name, keep: m.keep, releases: m.releases, thorough: m.thorough, seed: m.seed, rows: newRows(), tabs: newTabs(),
 		caps: map[string]*capBook{}, ones: map[Scope]*anchorBook{}, counts: map[countKey]*count{},
 		runs: map[string]*runBook{}, freezes: map[Scope]Freeze{}, closed: map[Scope]int64{}}
 	with := maps.Clone(*m.accounts.Load())

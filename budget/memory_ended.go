@@ -44,8 +44,9 @@ func (q *ended) waits(now int64, most int) bool {
 func (b *books) thin(q *ended, now int64, most int) {
 	for n := 0; n < sweepEach && q.waits(now, most); n++ {
 		if q.len() <= most && q.until == 0 {
-			q.until = b.keptUntil(b.row(q.first()))
-			continue
+			if q.until = b.keptUntil(b.row(q.first())); q.until > now {
+				return
+			}
 		}
 		b.forget(q)
 	}

@@ -7,7 +7,7 @@ package budget
 // quickReserve grants a request of that kind; false says that it is of another, and that nothing has changed.
 func (b *books) quickReserve(op *ReserveOp, hash uint32, now int64, ans *Answer) bool {
 	if op.Swap != "" || op.From != "" || op.Idle || op.DryRun || len(op.Amounts.Custom) > 0 || len(op.ID) > inlineID ||
-		len(b.freezes) > 0 || b.chores(now) {
+		len(b.freezes) > 0 || b.thorough || b.chores(now) {
 		return false
 	}
 	t := b.tab(op)
@@ -64,7 +64,7 @@ func (b *books) chores(now int64) bool {
 // quickSettle settles a reservation of that kind, as quickReserve grants it.
 func (b *books) quickSettle(r *row, actual *Amounts, now int64, ans *Answer) bool {
 	used, t := quantitiesOf(actual), b.tabs.all[r.tab]
-	if r.state != rowOpen || r.flags != 0 || now >= r.expires || !t.plain || len(actual.Custom) > 0 || !used.within(&r.bound) {
+	if r.state != rowOpen || r.flags != 0 || b.thorough || now >= r.expires || !t.plain || len(actual.Custom) > 0 || !used.within(&r.bound) {
 		return false
 	}
 	ans.empty()
