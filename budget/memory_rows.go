@@ -205,9 +205,12 @@ func (b *rows) rest(r *row) *rest {
 	return b.rests[r.no]
 }
 
-// into writes the quantities where no custom amounts are.
+// into writes the quantities, and no custom amounts.
 func (q *quantities) into(a *Amounts) {
 	a.NanoUSD, a.Tokens, a.Requests, a.ToolCalls = q[0], q[1], q[2], q[3]
+	if a.Custom != nil {
+		a.Custom = nil
+	}
 }
 
 func (q *quantities) amounts(custom map[Meter]int64) Amounts {
