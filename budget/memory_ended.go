@@ -35,21 +35,29 @@ func (b *books) compact(now int64) {
 	b.turn(now)
 }
 
-// waits reports whether there is something to forget, or to reckon.
-func (q *ended) waits(now int64, most int) bool {
-	return q.len() > 0 && (q.len() > most || q.until <= now)
-}
-
-// thin forgets reservations that have ended, the oldest first: those whose time is over, and those that are too many.
+// thin forgets reservations that have ended, the oldest first: those that are too many or, if none are, those whose time is
+// over.
 func (b *books) thin(q *ended, now int64, most int) {
+	crowded := q.len() > most
 	for n := 0; n < sweepEach && q.waits(now, most); n++ {
-		if q.len() <= most && q.until == 0 {
-			if q.until = b.keptUntil(b.row(q.first())); q.until > now {
+		if q.len() <= most {
+			if crowded {
+				return
+			}
+			if q.until == 0 {
+				q.until = b.keptUntil(b.row(q.first()))
+			}
+			if q.until > now {
 				return
 			}
 		}
 		b.forget(q)
 	}
+}
+
+// waits reports whether there is something to forget, or to reckon.
+func (q *ended) waits(now int64, most int) bool {
+	return q.len() > 0 && (q.len() > most || q.until <= now)
 }
 
 // forget takes the oldest.
