@@ -408,3 +408,81 @@ func TestARunWithoutItsShareTakesFromTheOneAbove(t *testing.T) {
 	}
 	nothingHeld(t, l)
 }
+
+// Of shares within shares the outer one is taken first when a window has turned, so that no more is held than it.
+func TestSharesWithinSharesFollowIntoTheNextDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const share = 300_000_000
+		m := newMarket(t, gridtest.Config{})
+		l := ledgerOf(t, tenantDay(budget.USD(1)))
+		spent, today := int64(0), false
+		m.Model(func(turn gridtest.Turn) gridtest.Reply {
+			switch {
+			case slices.Contains(turn.Tools, "mid") && turn.N == 0:
+				return calls(gridtest.Call("mid", `{"task":"go on"}`))
+			case slices.Contains(turn.Tools, "leaf") && turn.N == 0:
+				return calls(gridtest.Call("leaf", `{"task":"dig"}`))
+			case slices.Contains(turn.Tools, "dig") && turn.N == 0:
+				return calls(gridtest.Call("dig", "{}"))
+			case slices.Contains(turn.Tools, "dig"):
+				today = true
+				if s := state(t, l, tenantDay(0).ID(), acme); len(shares(t, l)) != 2 || s.Held != share-spent || s.Settled != 0 {
+					t.Errorf("%d shares, %d of %d were spent: %+v", len(shares(t, l)), spent, share, s)
+				}
+			}
+			return say("done")
+		})
+		dig := tools.New("dig", "Dig.", func(context.Context, empty) (string, error) {
+			spent = state(t, l, "run top.0.1 money lifetime", budget.Scope{Kind: "run", Name: "top.0.1"}).Settled
+			time.Sleep(25 * time.Hour)
+			return "dug", nil
+		}, tools.Timeout(48*time.Hour))
+		client := clientOf(t, m)
+		leaf := open(t, m, agent.Config{Name: "leaf", Market: client, Ledger: l, Limits: kept(share / 2), Tools: []tools.Tool{dig}})
+		mid := open(t, m, agent.Config{Name: "mid", Market: client, Ledger: l, Limits: kept(share), Agents: []*agent.Agent{leaf}})
+		boss := open(t, m, agent.Config{Name: "boss", Market: client, Ledger: l, Agents: []*agent.Agent{mid}, Limits: agent.Limits{Wall: agent.None}})
+		res, err := agent.Run[string](t.Context(), boss, "go", agent.Tenant("acme"), agent.RunID("top"))
+		stands(t, res, err)
+		if err != nil || res.Text != "done" || !today || spent == 0 {
+			t.Errorf("%q: %v", res.Text, err)
+		}
+		nothingHeld(t, l)
+	})
+}
+
+// A run that used more than its share, since a supplier broke its word, has none to take again: it ends at its cap.
+func TestAShareThatIsUsedUpIsNotTakenAgain(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	l := ledgerOf(t, tenantDay(budget.USD(1)))
+	m.Model(func(turn gridtest.Turn) gridtest.Reply {
+		switch {
+		case slices.Contains(turn.Tools, "digger") && turn.N == 0:
+			return calls(gridtest.Call("digger", `{"task":"dig"}`))
+		case slices.Contains(turn.Tools, "pay"):
+			r := calls(gridtest.Call("pay", "{}"))
+			r.CompletionTokens = 1_000_000
+			return r
+		}
+		return say("without it")
+	})
+	client := clientOf(t, m)
+	pay := tools.New("pay", "Pay.", func(context.Context, empty) (string, error) { return "paid", nil }, tools.NeedsApproval())
+	ignore := agent.Spending{Overrun: agent.OverrunContinue}
+	digger := open(t, m, agent.Config{Name: "digger", Market: client, Ledger: l, Limits: kept(20_000_000), Tools: []tools.Tool{pay}, Spending: ignore})
+	boss := open(t, m, agent.Config{Name: "boss", Market: client, Ledger: l, Agents: []*agent.Agent{digger}, Spending: ignore, Limits: agent.Limits{RunNanoUSD: agent.None}})
+	res, err := agent.Run[string](t.Context(), boss, "go", agent.Tenant("acme"))
+	stands(t, res, err)
+	p := paused(t, err)
+	live := agent.Reopen[string](t.Context(), boss, p.Token, agent.Approve(p.Calls[0]))
+	for e := range live.Events() {
+		if w, ok := e.(agent.Warning); ok {
+			t.Errorf("%+v", w)
+		}
+	}
+	res, err = live.Result()
+	stands(t, res, err)
+	if told := toolMessages(res); err != nil || res.Text != "without it" || len(told) != 1 || told[0] != "the agent stopped without an answer: the budget is used up" {
+		t.Errorf("%q, the model was told %q: %v", res.Text, told, err)
+	}
+	nothingHeld(t, l)
+}
