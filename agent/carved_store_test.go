@@ -244,3 +244,62 @@ func TestAShareThatTheStoreForgotIsTakenAgain(t *testing.T) {
 		t.Errorf("%v shares were held: %v", held, err)
 	}
 }
+
+// Of a process that died its calls in flight are charged, and its shares are free again, when their leases end.
+func TestAShareOfAProcessThatDiedIsFreeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, gridtest.Config{})
+		inner := budget.NewMemory(budget.Volatile())
+		f := &flaky{Store: inner}
+		store := &deaf{Store: f}
+		caps := []budget.Cap{tenantDay(budget.USD(1)), account()}
+		l, err := budget.Open(t.Context(), budget.Config{Store: store, Caps: caps})
+		if err != nil {
+			t.Fatal(err)
+		}
+		others, err := budget.Open(t.Context(), budget.Config{Store: inner, Caps: caps})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Model(func(turn gridtest.Turn) gridtest.Reply {
+			if slices.Contains(turn.Tools, "digger") {
+				return calls(gridtest.Call("digger", `{"task":"dig"}`))
+			}
+			store.on.Store(true) // from here on nothing of this process reaches the store
+			f.set(always)
+			return gridtest.Reply{Text: "too late", Delay: time.Hour}
+		})
+		client := clientOf(t, m)
+		digger := open(t, m, agent.Config{Name: "digger", Market: client, Ledger: l, Limits: kept(budget.USD(0.5))})
+		boss := open(t, m, agent.Config{Name: "boss", Market: client, Ledger: l, Agents: []*agent.Agent{digger}})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := agent.Run[string](ctx, boss, "go", agent.Tenant("acme"), agent.RunID("top"))
+			ended <- err
+		}()
+		time.Sleep(time.Minute)
+		_, rest := openNow(t, others)
+		before := state(t, others, tenantDay(0).ID(), acme)
+		if len(rest) != 2 || before.Held < budget.USD(0.49) {
+			t.Errorf("%v are open: %+v", rest, before)
+		}
+		call := rest[slices.IndexFunc(rest, func(r budget.Reservation) bool { return !r.Idle })].Reserved.NanoUSD
+		time.Sleep(2 * time.Minute)
+		if _, err := others.Sweep(t.Context(), 100); err != nil {
+			t.Error(err)
+		}
+		answers, rest := openNow(t, others)
+		held := int64(0)
+		for _, r := range answers {
+			held += r.Reserved.NanoUSD
+		}
+		if s := state(t, others, tenantDay(0).ID(), acme); len(rest) != 0 || s.Settled != before.Settled+call || s.Unconfirmed != call || s.Held != held || held > budget.USD(0.05) {
+			t.Errorf("%v are open, %d are held for answers: %+v", rest, held, s)
+		}
+		cancel()
+		if err := <-ended; err == nil {
+			t.Error("it did not die")
+		}
+	})
+}
