@@ -35,7 +35,7 @@ type account struct {
 	seen map[int64]int64    // when counts were touched last, as this process knows: a server that says less has forgotten
 
 	drawn  map[string]string // which open reservations of this process have drawn, and from what
-	lacked []string          // allowances that the last attempt should have locked
+	lacked map[string]bool   // allowances that attempts since the last commit should have locked
 
 	last    int64 // the server's time in the last batch
 	tending tending
@@ -72,7 +72,7 @@ func (a *account) distrust(err error) {
 	a.clearCaps()
 	a.ids = map[countKey]int64{}
 	if a.drawn == nil {
-		a.drawn = map[string]string{}
+		a.drawn, a.lacked = map[string]string{}, map[string]bool{}
 	}
 	if a.seen == nil || len(a.seen) > maxKnown {
 		a.seen = map[int64]int64{}
@@ -100,6 +100,7 @@ func (a *account) learnFrom(b *books) {
 	for _, c := range b.changed {
 		a.seen[c.ID] = b.now
 	}
+	clear(a.lacked)
 	if len(a.drawn) > maxKnown {
 		a.drawn = map[string]string{}
 	}

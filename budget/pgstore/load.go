@@ -130,6 +130,7 @@ func (b *books) begin(head *accountRow, want *wanted) error {
 // wanted is what a batch will need.
 type wanted struct {
 	ids    []string
+	ends   []string // of ids: may end
 	runs   [][]byte
 	links  map[countKey]*budget.Link
 	create map[countKey]bool // of links: may be new
@@ -140,28 +141,30 @@ type wanted struct {
 func (b *books) wants(tasks []*task) *wanted {
 	w := &wanted{links: map[countKey]*budget.Link{}, create: map[countKey]bool{}}
 	ids, runs := map[string]bool{}, map[string]bool{}
-	for _, id := range b.account.lacked {
+	for id := range b.account.lacked {
 		ids[id] = true
 	}
-	b.account.lacked = nil
 	for _, t := range tasks {
 		b.alone = b.alone || t.alone
 		w.sweep += t.sweep
 		w.forget += t.forget
-		names := []string{t.id}
+		end := t.id
 		if t.op != nil {
-			names = append(names, t.op.Swap, t.op.From)
+			end = t.op.Swap
 		}
-		for _, id := range names {
-			if id != "" {
-				ids[id] = true
-			}
-			if from := b.account.drawn[id]; from != "" {
+		if end != "" {
+			w.ends = append(w.ends, end)
+			ids[end] = true
+			if from := b.account.drawn[end]; from != "" {
 				ids[from] = true
 			}
 		}
 		if t.op == nil {
 			continue
+		}
+		ids[t.op.ID] = true
+		if t.op.From != "" {
+			ids[t.op.From] = true
 		}
 		for _, scope := range t.op.Scopes {
 			if scope.Kind == budget.ScopeRun {
@@ -182,21 +185,26 @@ func (b *books) wants(tasks []*task) *wanted {
 	return w
 }
 
-// lacks reports whether a reservation may return something to an allowance that was not locked with it. Who has drawn is known
-// of this process's own reservations; of others it is learnt here, and the next attempt locks everything in order.
-func (b *books) lacks(w *wanted) bool {
-	for _, r := range b.rows {
+// lacks reports whether a reservation that may end may return something to an allowance that was not locked with it. Who has
+// drawn is known of this process's own reservations; of others it is learnt here, and the next attempt locks everything in order.
+func (b *books) lacks(w *wanted) (some bool) {
+	look := func(r *row) {
 		if r == nil || r.err != nil || r.State != budget.StateOpen || r.Taken.IsZero() {
-			continue
-		}
-		if _, asked := slices.BinarySearch(w.ids, r.ID); !asked && !r.Idle { // it is due, and will be charged in full
-			continue
+			return
 		}
 		if _, locked := b.rows[r.From]; !locked {
-			b.account.lacked = append(b.account.lacked, r.From)
+			b.account.lacked[r.From], some = true, true
 		}
 	}
-	return len(b.account.lacked) > 0
+	for _, id := range w.ends {
+		look(b.rows[id])
+	}
+	for _, r := range b.due {
+		if r.Idle { // others are charged in full
+			look(r)
+		}
+	}
+	return some
 }
 
 // queueLoads queues everything that must be had before counts are locked.
