@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -193,24 +194,40 @@ func TestRecordedEstimates(t *testing.T) {
 	var loops []recordedLoop
 	readJSON(t, filepath.Join(dir, "loops.json"), &loops)
 	for _, mode := range []budget.EstimateMode{budget.EstimateStrict, budget.EstimateIncremental, budget.EstimateCalibrated} {
-		var prompts, later, whole []float64
-		broken := 0
-		for _, sized := range recordedSizes(t, dir, loops, mode) {
-			prompts = append(prompts, sized.prompt)
-			if sized.later {
-				later = append(later, sized.prompt)
+		calls := recordedSizes(t, dir, loops, mode)
+		for _, class := range []struct {
+			name string
+			in   func(sized) bool
+		}{
+			{"all", func(sized) bool { return true }},
+			{"first of a loop", func(s sized) bool { return !s.later }},
+			{"go on from a counted prompt", func(s sized) bool { return s.later }},
+			{"prompt <= 500", func(s sized) bool { return s.tokens <= 500 }},
+			{"prompt <= 2,000", func(s sized) bool { return s.tokens > 500 && s.tokens <= 2000 }},
+			{"prompt > 2,000", func(s sized) bool { return s.tokens > 2000 }},
+		} {
+			var prompts, whole []float64
+			broken := 0
+			for _, s := range calls {
+				if !class.in(s) {
+					continue
+				}
+				prompts, whole = append(prompts, s.prompt), append(whole, s.whole)
+				if s.prompt < 1 {
+					broken++
+				}
 			}
-			whole = append(whole, sized.whole)
-			if sized.prompt < 1 {
-				broken++
+			t.Logf("%-11s %-27s %3d calls, reserved/used p50 p90 p99: prompt %s; whole call with max_tokens 1,024: %s; %d bounds did not hold",
+				mode, class.name, len(prompts), quantiles(prompts), quantiles(whole), broken)
+			if broken > 0 && mode != budget.EstimateCalibrated {
+				t.Errorf("%s: %d bounds did not hold", mode, broken)
 			}
-		}
-		t.Logf("%-11s reserved/used of %d calls: prompt p50 %.2f p99 %.2f; prompts that go on from a counted one p50 %.2f p99 %.2f; whole call, max_tokens 1,024: p50 %.2f p99 %.2f; %d bounds did not hold",
-			mode, len(prompts), quantile(prompts, 0.5), quantile(prompts, 0.99), quantile(later, 0.5), quantile(later, 0.99), quantile(whole, 0.5), quantile(whole, 0.99), broken)
-		if broken > 0 && mode != budget.EstimateCalibrated {
-			t.Errorf("%s: %d bounds did not hold", mode, broken)
 		}
 	}
+}
+
+func quantiles(v []float64) string {
+	return fmt.Sprintf("%.2f %.2f %.2f", quantile(v, 0.5), quantile(v, 0.9), quantile(v, 0.99))
 }
 
 func quantile(v []float64, q float64) float64 {
@@ -218,8 +235,11 @@ func quantile(v []float64, q float64) float64 {
 	return v[int(q*float64(len(v)-1))]
 }
 
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
 type sized struct {
 	prompt, whole float64 // reserved over used
+	tokens        int64   // of the prompt
 	later         bool    // goes on from a prompt that was counted
 }
 
@@ -232,7 +252,6 @@ func recordedSizes(t *testing.T, dir string, loops []recordedLoop, mode budget.E
 		t.Fatal(err)
 	}
 	const maxTokens = 1024
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	var out []sized
 	for _, l := range loops {
 		if strings.Contains(l.File, "multimodal") {
@@ -249,12 +268,13 @@ func recordedSizes(t *testing.T, dir string, loops []recordedLoop, mode budget.E
 				continue
 			}
 			p := budget.Prompt{Instrument: "recorded", Bytes: size, Template: 512, Counted: counted, CountedBytes: body, NewBytes: max(size-body, 0)}
-			bound := e.Prompt(p, now)
+			bound := e.Prompt(p, noon)
 			out = append(out, sized{
+				tokens: prompt,
 				prompt: float64(bound) / float64(prompt), later: counted > 0,
-				whole: float64(bound+e.Output("recorded", maxTokens, now)) / float64(prompt+completion),
+				whole: float64(bound+e.Output("recorded", maxTokens, noon)) / float64(prompt+completion),
 			})
-			e.Observe(budget.Used{Prompt: p, PromptTokens: prompt, CompletionTokens: completion}, now)
+			e.Observe(budget.Used{Prompt: p, PromptTokens: prompt, CompletionTokens: completion}, noon)
 			counted, body = prompt, size
 		}
 	}

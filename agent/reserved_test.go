@@ -6,7 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,7 +19,7 @@ import (
 	"github.com/gridloop/gridloop/tools"
 )
 
-// desk is recorded conversations of one agent with its users: long instructions, many
+// recordedDesk is recorded conversations of one agent with its users: long instructions, many
 // tools, a growing history.
 type recordedDesk struct {
 	tools []recordedTool
@@ -62,7 +62,8 @@ func (k talk) said() (said []gridtest.Reply, heard []string) {
 	return said, heard
 }
 
-func readDesk(t *testing.T) (d recordedDesk) {
+// readDesk reads so many conversations.
+func readDesk(t *testing.T, most int) (d recordedDesk) {
 	t.Helper()
 	dir := filepath.Join(filepath.Dir(recordings(t)), "taubench", "airline")
 	readJSON(t, filepath.Join(dir, "tools.json"), &d.tools)
@@ -77,7 +78,7 @@ func readDesk(t *testing.T) (d recordedDesk) {
 		}
 		lines := bufio.NewScanner(bytes.NewReader(data))
 		lines.Buffer(nil, 64<<20)
-		for lines.Scan() {
+		for len(d.talks) < most && lines.Scan() {
 			var k talk
 			if err := json.Unmarshal(lines.Bytes(), &k); err != nil {
 				t.Fatal(err)
@@ -128,7 +129,8 @@ func kindOf(c byte) byte {
 	return 'u'
 }
 
-// counting is a market whose suppliers count the same prompt up to 1.45 times apart.
+// counting is what one of four suppliers counts of a prompt. Two of them are up to 1.45
+// times apart.
 func counting(rnd *rand.Rand, toolTokens int64, turn gridtest.Turn) int64 {
 	n := int64(40)
 	if len(turn.Tools) > 0 {
@@ -155,17 +157,27 @@ type reservedStep struct {
 // TestReservationsOfRealLoops reports how tight reservations are on recorded loops of
 // agents, by prompt size and by place in the loop. No bound may be broken.
 func TestReservationsOfRealLoops(t *testing.T) {
-	d := readDesk(t)
-	talks := d.talks
-	if os.Getenv("GRIDLOOP_LONG") == "" {
-		talks = talks[:min(len(talks), 12)]
+	most := 8
+	if os.Getenv("GRIDLOOP_LONG") != "" {
+		most = math.MaxInt
 	}
+	d := readDesk(t, most)
 	for _, mode := range []budget.EstimateMode{budget.EstimateStrict, budget.EstimateIncremental, budget.EstimateCalibrated} {
-		t.Run(string(mode), func(t *testing.T) { reportReserved(t, d.replay(t, talks, mode)) })
+		t.Run(string(mode), func(t *testing.T) {
+			steps := d.replay(t, mode)
+			reportReserved(t, steps)
+			var whole []float64
+			for _, s := range steps {
+				whole = append(whole, float64(s.bound+1024)/float64(s.tokens))
+			}
+			if p50 := quantile(whole, 0.5); mode != budget.EstimateStrict && p50 >= 2 {
+				t.Errorf("half of the calls reserve %.2f times what they use, or more", p50)
+			}
+		})
 	}
 }
 
-func (d recordedDesk) replay(t *testing.T, talks []talk, mode budget.EstimateMode) (steps []reservedStep) {
+func (d recordedDesk) replay(t *testing.T, mode budget.EstimateMode) (steps []reservedStep) {
 	var said []gridtest.Reply
 	var heard []string
 	at := 0
@@ -199,9 +211,9 @@ func (d recordedDesk) replay(t *testing.T, talks []talk, mode budget.EstimateMod
 		return r
 	})
 	l := ledgerOf(t)
-	a := open(t, m, agent.Config{Instructions: talks[0].Messages[0].Content, Tools: set, Ledger: l,
+	a := open(t, m, agent.Config{Instructions: d.talks[0].Messages[0].Content, Tools: set, Ledger: l,
 		Spending: agent.Spending{Estimate: mode, Overrun: agent.OverrunContinue}, Limits: agent.Limits{RunNanoUSD: agent.None, RunTokens: agent.None}})
-	for _, k := range talks {
+	for _, k := range d.talks {
 		said, heard = k.said()
 		at = 0
 		var before agent.Conversation
@@ -274,10 +286,32 @@ func reportReserved(t *testing.T, steps []reservedStep) {
 		if len(prompt) == 0 {
 			continue
 		}
-		three := func(v []float64) string {
-			return fmt.Sprintf("%.2f %.2f %.2f", quantile(v, 0.5), quantile(v, 0.9), quantile(v, 0.99))
-		}
 		t.Logf("%-28s %5d steps, p50 p90 p99: prompt %s; whole call with max_tokens 4,096: %s; 1,024: %s; 512: %s; %d bounds did not hold",
-			class.name, len(prompt), three(prompt), three(whole[4096]), three(whole[1024]), three(whole[512]), broken)
+			class.name, len(prompt), quantiles(prompt), quantiles(whole[4096]), quantiles(whole[1024]), quantiles(whole[512]), broken)
+	}
+}
+
+// What is kept for the answer at a limit is no part of what its steps reserve: where a
+// supplier uses all that strict bounds allow for, each step uses what was reserved for it.
+func TestStepsReserveNothingButTheirOwn(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	m.Model(func(turn gridtest.Turn) gridtest.Reply {
+		if len(turn.Tools) == 0 {
+			return greedy(turn, say("This is what I have."))
+		}
+		return greedy(turn, calls(lookCall()))
+	})
+	a := open(t, m, agent.Config{Tools: []tools.Tool{look()}, Spending: agent.Spending{Estimate: budget.EstimateStrict}, Limits: agent.Limits{Steps: 2}})
+	res, err := agent.Run[string](t.Context(), a, "go")
+	stands(t, res, err)
+	if err != nil || len(res.Steps) != 3 || !res.Steps[2].Final {
+		t.Fatalf("%d steps: %v", len(res.Steps), err)
+	}
+	for _, s := range res.Steps {
+		for _, x := range s.Attempts {
+			if x.ReservedTokens != x.Tokens {
+				t.Errorf("step %d reserved %d tokens and used %d", s.Step, x.ReservedTokens, x.Tokens)
+			}
+		}
 	}
 }
