@@ -139,13 +139,17 @@ func (c *carve) reserve(r *run, req *budget.Request, ask func() error) error {
 	return err
 }
 
-// doubt has a share taken anew that should have been room where there was none: a cap
-// took the place of one that it is held on, or a window has turned since.
+// doubt has a share taken anew that should have been room where there was none, though it
+// is not used up: a cap took the place of one that it is held on, or a window has turned
+// since.
 func (c *carve) doubt(d *budget.DeniedError) {
 	for ; c != nil; c = c.above {
-		if slices.ContainsFunc(d.Violations, func(v budget.Violation) bool {
-			return c.share.Get(v.Meter) > 0 && (v.Scope.Kind == budget.ScopeAccount || slices.Contains(c.scopes, v.Scope))
-		}) {
+		usedUp, refused := false, false
+		for _, v := range d.Violations {
+			usedUp = usedUp || v.Scope == budget.Scope{Kind: scopeRun, Name: c.run.id}
+			refused = refused || c.share.Get(v.Meter) > 0 && (v.Scope.Kind == budget.ScopeAccount || slices.Contains(c.scopes, v.Scope))
+		}
+		if refused && !usedUp {
 			c.mu.Lock()
 			c.turns = time.Now()
 			c.mu.Unlock()

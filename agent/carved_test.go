@@ -121,6 +121,9 @@ func TestAShareIsThereWhateverOthersSpend(t *testing.T) {
 					t.Errorf("%d and %d were spent below: nothing is proved", dug, eaten)
 				}
 				for _, s := range res.Steps {
+					if s.Uncarved {
+						t.Errorf("step %d of %s is said to be without its share", s.Step, s.Run)
+					}
 					if carved && s.Run == "top.0.1" && s.Step < 10 && s.LeftNanoUSD < share/2 {
 						t.Errorf("step %d is told that %d are left", s.Step, s.LeftNanoUSD)
 					}
