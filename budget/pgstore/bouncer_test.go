@@ -3,7 +3,6 @@ package pgstore
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,10 +27,7 @@ func bouncer(t *testing.T, srv *server) (dsn string) {
 			t.Skip("pgbouncer is not installed: apt-get install pgbouncer")
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	must(t, l.Close())
+	port := freePort(t)
 	config := filepath.Join(srv.dir, "pgbouncer-"+port+".ini")
 	must(t, os.WriteFile(config, fmt.Appendf(nil, `[databases]
 postgres = host=127.0.0.1 port=%s user=gridloop

@@ -73,12 +73,18 @@ func newServer(t testing.TB, settings ...string) *server {
 	}
 	s.makeDir()
 	s.run("/bin/cp", "-R", filepath.Join(shared.made.dir, "data"), s.dir)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	_, s.port, _ = net.SplitHostPort(l.Addr().String())
-	must(t, l.Close())
+	s.port = freePort(t)
 	s.start()
 	return s
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	must(t, l.Close())
+	return port
 }
 
 // makeDir makes the server's directory. Whoever is killed before he can remove it has somebody to do that.
