@@ -214,13 +214,6 @@ func (b *books) touch(r *row) {
 	}
 }
 
-// touchOpen is touch, unless the reservation has ended, or there is none.
-func (b *books) touchOpen(r *row) {
-	if r != nil && r.State == budget.StateOpen {
-		b.touch(r)
-	}
-}
-
 // touchTurned lists counts as changed if time has taken something out of them.
 func (b *books) touchTurned(r *row) {
 	for i := range r.Links {
@@ -316,22 +309,6 @@ func (r *row) usage() *string {
 		return nil
 	}
 	text := codec.EncodeAmounts(r.Usage)
-	return &text
-}
-
-// from and taken are NULL for nearly all.
-func (r *row) from() []byte {
-	if r.From == "" {
-		return nil
-	}
-	return []byte(r.From)
-}
-
-func (r *row) taken() *string {
-	if r.Taken.IsZero() {
-		return nil
-	}
-	text := codec.EncodeAmounts(r.Taken)
 	return &text
 }
 

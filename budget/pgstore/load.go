@@ -185,28 +185,6 @@ func (b *books) wants(tasks []*task) *wanted {
 	return w
 }
 
-// lacks reports whether a reservation that may end may return something to an allowance that was not locked with it. Who has
-// drawn is known of this process's own reservations; of others it is learnt here, and the next attempt locks everything in order.
-func (b *books) lacks(w *wanted) (some bool) {
-	look := func(r *row) {
-		if r == nil || r.err != nil || r.State != budget.StateOpen || r.Taken.IsZero() {
-			return
-		}
-		if _, locked := b.rows[r.From]; !locked {
-			b.account.lacked[r.From], some = true, true
-		}
-	}
-	for _, id := range w.ends {
-		look(b.rows[id])
-	}
-	for _, r := range b.due {
-		if r.Idle { // others are charged in full
-			look(r)
-		}
-	}
-	return some
-}
-
 // queueLoads queues everything that must be had before counts are locked.
 func (b *books) queueLoads(out *pgx.Batch, w *wanted) (answers []func(pgx.Rows) error) {
 	a := b.account
@@ -464,18 +442,6 @@ func (b *books) row(id string) (*row, error) {
 		return nil, r.err
 	}
 	return r, nil
-}
-
-// of finds what the reservation returns to, when it has taken something and that is still kept.
-func (b *books) of(r *row) (*row, error) {
-	if r.Of = nil; r.Taken.IsZero() {
-		return nil, nil
-	}
-	of, err := b.row(r.From)
-	if of != nil {
-		r.Of = &of.Row
-	}
-	return of, err
 }
 
 // countOf answers the count of a link, nil if it was never touched.

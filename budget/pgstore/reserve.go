@@ -134,21 +134,6 @@ func (a *account) staleness(op *budget.ReserveOp, now time.Time) budget.Stale {
 	return ""
 }
 
-// named is a reservation that a request names besides its own, nil if it names none.
-func (b *books) named(as, id string, check func(*rules.Row) error) (*row, error) {
-	if id == "" {
-		return nil, nil
-	}
-	r, err := b.row(id)
-	switch {
-	case err != nil:
-		return nil, err
-	case r == nil:
-		return nil, unknown(as, id)
-	}
-	return r, check(&r.Row)
-}
-
 // sweep ends reservations whose lease is over.
 func (b *books) sweep(most int, ans *budget.Answer) {
 	for most > 0 && len(b.due) > 0 {

@@ -344,24 +344,6 @@ func (b *books) decodeRow(a *account, id string, c columns) (r *row, err error) 
 	return r, err
 }
 
-// of finds what the reservation returns to, when it has taken something and that is still kept.
-func (b *books) of(a *account, r *row) (of *row, err error) {
-	if r.Of = nil; r.Taken.IsZero() {
-		return nil, nil
-	}
-	if of, err = b.row(a, r.From); of != nil {
-		r.Of = &of.Row
-	}
-	return of, err
-}
-
-// touchOpen lists a reservation as changed, unless it has ended, or there is none.
-func (a *account) touchOpen(r *row) {
-	if r != nil && r.State == budget.StateOpen {
-		a.touch(r)
-	}
-}
-
 // touch lists a reservation and its counts as changed.
 func (a *account) touch(r *row) {
 	if !r.dirty {
@@ -418,21 +400,6 @@ func (r *row) usage() any {
 		return nil
 	}
 	return codec.EncodeAmounts(r.Usage)
-}
-
-// taken is NULL for nearly all.
-func (r *row) taken() any {
-	if r.From == "" {
-		return nil
-	}
-	return orNull(codec.EncodeAmounts(r.Taken))
-}
-
-func orNull(text string) any {
-	if text == "" {
-		return nil
-	}
-	return text
 }
 
 const countColumns = "id, cap, scopes, starts, ends, run, settled, held, unconfirmed, overrun, fired_low, fired_high, reservations, dropped, buckets"

@@ -75,6 +75,74 @@ func TestFilesOfSchemaOneAreMigratedWithAllTheyCounted(t *testing.T) {
 	})
 }
 
+// schema2.sql is what the last program of schema 2 left: 10 used of 100, 60 kept back and a call of 30.
+func TestFilesOfSchemaTwoAreMigratedWithWhatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := newFile(t)
+		dump, err := os.ReadFile("testdata/schema2.sql")
+		must(t, err)
+		old, err := sqlitestore.Dial(path)
+		must(t, err)
+		must(t, old.Exec("PRAGMA journal_mode = wal"))
+		must(t, old.Exec(string(dump)))
+		must(t, old.Close())
+		s := open(t, path, sqlitestore.Existing())
+		defer s.Close()
+		l := ledger(t, s)
+		stand := func(settled, held int64) {
+			t.Helper()
+			states, err := l.Snapshot(t.Context())
+			must(t, err)
+			if len(states) != 1 || states[0].Settled != settled || states[0].Held != held {
+				t.Fatalf("stands at %+v", states)
+			}
+		}
+		stand(10, 90)
+		call := money("call", 60)
+		call.From = "kept"
+		_, err = l.Reserve(t.Context(), call)
+		must(t, err)
+		_, err = l.Settle(t.Context(), "open", budget.Amounts{NanoUSD: 5})
+		must(t, err)
+		_, err = l.Settle(t.Context(), "call", budget.Amounts{NanoUSD: 20})
+		must(t, err)
+		stand(35, 40)
+		must(t, l.Release(t.Context(), "kept"))
+		stand(35, 0)
+	})
+}
+
+// What was drawn outlives the program, and is not believed if nobody wrote it.
+func TestDrawsOutliveTheStore(t *testing.T) {
+	path := newFile(t)
+	kept, call := money("kept", 60), money("call", 50)
+	kept.Idle, call.From = true, "kept"
+	limit := budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: 100, Per: budget.Lifetime()}
+	for _, r := range []budget.Request{kept, call} {
+		s := open(t, path)
+		_, err := ledger(t, s, limit).Reserve(t.Context(), r)
+		must(t, err)
+		must(t, s.Close())
+	}
+	r := raw(t, path)
+	must(t, r.Exec("UPDATE budget_reservation SET taken = 'fifty' WHERE id = 'call'"))
+	s := open(t, path)
+	defer s.Close()
+	l := ledger(t, s)
+	if _, err := l.Settle(t.Context(), "call", budget.Amounts{NanoUSD: 20}); !errors.Is(err, sqlitestore.ErrDamaged) {
+		t.Fatalf("settle: %v", err)
+	}
+	must(t, r.Exec("UPDATE budget_reservation SET taken = 'money=50' WHERE id = 'call'"))
+	settled, err := l.Settle(t.Context(), "call", budget.Amounts{NanoUSD: 20})
+	must(t, err)
+	if left := settled.Left[0]; left.Settled != 20 || left.Held != 40 {
+		t.Fatalf("settled %+v", left)
+	}
+	if got, err := sqlitestore.Ask(t.Context(), s, "SELECT actual || coalesce(taken, ' ') || allowance FROM budget_reservation ORDER BY id LIMIT 1"); err != nil || got != "money=20 kept" {
+		t.Fatalf("the call reads %q, %v", got, err)
+	}
+}
+
 func TestDamagedBucketsAreNotBelieved(t *testing.T) {
 	path := newFile(t)
 	s := open(t, path)

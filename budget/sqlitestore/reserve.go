@@ -149,21 +149,6 @@ func (a *account) staleness(op *budget.ReserveOp, now time.Time) budget.Stale {
 	return ""
 }
 
-// named is a reservation that a request names besides its own, nil if it names none.
-func (b *books) named(a *account, as, id string, check func(*rules.Row) error) (*row, error) {
-	if id == "" {
-		return nil, nil
-	}
-	r, err := b.row(a, id)
-	switch {
-	case err != nil:
-		return nil, err
-	case r == nil:
-		return nil, unknown(as, id)
-	}
-	return r, check(&r.Row)
-}
-
 func unknown(op, id string) error {
 	if len(id) > 64 {
 		id = strings.ToValidUTF8(id[:64], "") + "..."
