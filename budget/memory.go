@@ -3,6 +3,7 @@ package budget
 import (
 	"hash/maphash"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,9 +12,8 @@ import (
 // Memory is a [Store] in this process. Its counts end with the process, so by default it takes only lifetime caps on runs,
 // which end with it too; see [Volatile]. Safe for concurrent use; it starts no goroutine.
 type Memory struct {
-	accounts atomic.Pointer[map[string]*books] // never changed, only replaced
-	first    atomic.Pointer[books]             // most processes have one account
-	mu       sync.Mutex                        // of who replaces it
+	accounts atomic.Pointer[accounts] // never changed, only replaced
+	mu       sync.Mutex               // of who replaces it
 	seed     maphash.Seed
 	clock    clock
 	volatile bool
@@ -37,7 +37,7 @@ func Keep(reservations int) MemoryOption { return func(m *Memory) { m.keep = res
 // NewMemory is an empty store.
 func NewMemory(opts ...MemoryOption) *Memory {
 	m := &Memory{seed: maphash.MakeSeed()}
-	m.accounts.Store(&map[string]*books{})
+	m.accounts.Store(&accounts{})
 	for _, o := range opts {
 		o(m)
 	}
@@ -55,6 +55,7 @@ func (m *Memory) Close() error { return nil }
 
 // books are one account. Everything in it is guarded by mu: all caps of a chain change together, and one lock needs no order.
 type books struct {
+	_        [64]byte // what lies beside is another's, who would wait for the same line of the cache
 	mu       sync.Mutex
 	name     string
 	keep     int
@@ -82,6 +83,7 @@ type books struct {
 	freezes map[Scope]Freeze
 	closed  map[Scope]int64 // forgotten runs, until when
 	closing queue[closing]
+	_       [64]byte
 }
 
 type closing struct {
@@ -89,26 +91,55 @@ type closing struct {
 	until int64
 }
 
+// accounts are found by name: the few that most processes have in a row, the others in a map. The names stand here and not
+// only in the books, so that who looks for one does not wait for the memory of another that is being changed.
+type accounts struct {
+	few []account
+	by  map[string]*books
+}
+
+type account struct {
+	name  string
+	books *books
+}
+
+const fewAccounts = 8
+
+func (a *accounts) find(name string) *books {
+	for i := range a.few {
+		if a.few[i].name == name {
+			return a.few[i].books
+		}
+	}
+	return a.by[name]
+}
+
+func (a *accounts) with(b *books) *accounts {
+	if len(a.few) < fewAccounts {
+		return &accounts{append(slices.Clip(a.few), account{b.name, b}), a.by}
+	}
+	by := maps.Clone(a.by)
+	if by == nil {
+		by = map[string]*books{}
+	}
+	by[b.name] = b
+	return &accounts{a.few, by}
+}
+
 // account finds the books, made if they are new.
 func (m *Memory) account(name string) *books {
-	if b := m.first.Load(); b != nil && b.name == name {
-		return b
-	}
-	if b := (*m.accounts.Load())[name]; b != nil {
+	if b := m.accounts.Load().find(name); b != nil {
 		return b
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if b := (*m.accounts.Load())[name]; b != nil {
+	if b := m.accounts.Load().find(name); b != nil {
 		return b
 	}
 	b := &books{name: name, keep: m.keep, releases: m.releases, thorough: m.thorough, seed: m.seed, rows: newRows(), tabs: newTabs(),
 		caps: map[string]*capBook{}, ones: map[Scope]*anchorBook{}, counts: map[countKey]*count{},
 		runs: map[string]*runBook{}, freezes: map[Scope]Freeze{}, closed: map[Scope]int64{}}
-	with := maps.Clone(*m.accounts.Load())
-	with[name] = b
-	m.accounts.Store(&with)
-	m.first.CompareAndSwap(nil, b)
+	m.accounts.Store(m.accounts.Load().with(b))
 	return b
 }
 
