@@ -168,6 +168,8 @@ func BenchmarkReserveSettle(b *testing.B) {
 		m := benchStore()
 		pairs(b, callers, func(b *testing.B, caller int) pair { return store(b, m, strconv.Itoa(caller), caller) })
 	})
+	b.Run("map and clock, one caller", func(b *testing.B) { pairs(b, 1, bare) })
+	b.Run("map and clock, a caller a core, a map each", func(b *testing.B) { pairs(b, callers, bare) })
 	b.Run("check-then-add, one caller", func(b *testing.B) {
 		var n naive
 		pairs(b, 1, func(*testing.B, int) pair {
@@ -183,6 +185,31 @@ func BenchmarkReserveSettle(b *testing.B) {
 
 // benchStore remembers so few that their ids do not come again while they are.
 func benchStore() *budget.Memory { return budget.NewMemory(budget.Volatile()) }
+
+// bare is what a call cannot do without on any store in this process, and nothing else: two locks, two looks at the clock,
+// an id that is put down and found again, and one that is forgotten.
+func bare(b *testing.B, _ int) pair {
+	var mu sync.Mutex
+	began, last, spent := time.Now(), time.Duration(0), int64(0)
+	const kept = 32_768
+	held, order, n := make(map[string]int64, kept+1), make([]string, kept), 0
+	return func(b *testing.B, id string) {
+		mu.Lock()
+		last = max(last, time.Since(began))
+		if _, twice := held[id]; twice {
+			b.Fatal(id)
+		}
+		delete(held, order[n%kept])
+		order[n%kept] = id
+		held[id] = 900
+		n++
+		mu.Unlock()
+		mu.Lock()
+		last = max(last, time.Since(began))
+		spent += held[id] - 600
+		mu.Unlock()
+	}
+}
 
 // naive is the ledger that most services write: look whether there is room, call, add what it cost.
 type naive struct {
