@@ -18,11 +18,18 @@ import (
 	"github.com/gridloop/gridloop/tools"
 )
 
-// deaf is a store that does not hear renewals at times.
+// deaf is a store that does not hear renewals at times, or what is given back.
 type deaf struct {
 	budget.Store
-	on atomic.Bool
-	n  atomic.Int64
+	on, keeps atomic.Bool
+	n         atomic.Int64
+}
+
+func (d *deaf) Release(ctx context.Context, account, id string, ans *budget.Answer) error {
+	if d.keeps.Load() {
+		return errAway
+	}
+	return d.Store.Release(ctx, account, id, ans)
 }
 
 func (d *deaf) Renew(ctx context.Context, account, id string, lease time.Duration, ans *budget.Answer) error {
@@ -302,4 +309,59 @@ func TestAShareOfAProcessThatDiedIsFreeAgain(t *testing.T) {
 			t.Error("it did not die")
 		}
 	})
+}
+
+// A share that could not be given back when its run paused does not stand in the way of the one that is taken on Resume.
+func TestAShareThatCouldNotBeGivenBackIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, gridtest.Config{})
+		turns(m, calls(gridtest.Call("pay", "{}")), say("done"))
+		store := &deaf{Store: budget.NewMemory(budget.Volatile())}
+		l, err := budget.Open(t.Context(), budget.Config{Store: store, Caps: []budget.Cap{tenantDay(budget.USD(1)), account()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pay := tools.New("pay", "Pay.", func(context.Context, empty) (string, error) { return "paid", nil }, tools.NeedsApproval())
+		a := open(t, m, agent.Config{Ledger: l, Limits: kept(budget.USD(0.6)), Tools: []tools.Tool{pay}})
+		store.keeps.Store(true)
+		_, err = agent.Run[string](t.Context(), a, "go", agent.Tenant("acme"))
+		p := paused(t, err)
+		if n := len(shares(t, l)); n != 1 {
+			t.Errorf("%d shares are held, which could not be given back", n)
+		}
+		res, err := agent.Resume[string](t.Context(), a, p.Token, agent.Approve(p.Calls[0]))
+		stands(t, res, err)
+		if n := len(shares(t, l)); err != nil || res.Steps[1].Uncarved || n != 1 {
+			t.Errorf("without its share %t, %d are held at the end: %v", res.Steps[1].Uncarved, n, err)
+		}
+		store.keeps.Store(false)
+		time.Sleep(time.Minute)
+		nothingHeld(t, l)
+	})
+}
+
+// While its tenant is frozen nobody is told that there is no room for a share.
+func TestAFreezeIsNoWantOfRoomForAShare(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	turns(m, calls(gridtest.Call("dig", "{}")), say("done"))
+	l := ledgerOf(t, tenantDay(budget.USD(1)))
+	dig := tools.New("dig", "Dig.", func(ctx context.Context, _ empty) (string, error) {
+		return "dug", l.Freeze(ctx, acme, "the bill looks odd", time.Time{}, "ann")
+	})
+	a := open(t, m, agent.Config{Ledger: l, Limits: kept(budget.USD(0.6)), Tools: []tools.Tool{dig}})
+	_, err := agent.Run[string](t.Context(), a, "go", agent.Tenant("acme"))
+	for range 2 {
+		p := paused(t, err)
+		nothingHeld(t, l)
+		live := agent.Reopen[string](t.Context(), a, p.Token)
+		for e := range live.Events() {
+			if w, ok := e.(agent.Warning); ok {
+				t.Errorf("%+v", w)
+			}
+		}
+		_, err = live.Result()
+	}
+	if p := paused(t, err); p.Reason != agent.PauseFrozen {
+		t.Errorf("%+v", p)
+	}
 }
