@@ -92,6 +92,7 @@ func TestDenialsReadLikeAdvice(t *testing.T) {
 		l := openLedger(t, budget.Config{Caps: []budget.Cap{
 			{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: budget.USD(1), Per: budget.Day(nil)},
 			{For: budget.Each("tag:team"), Meter: budget.MeterTokens, Limit: 100, Per: budget.Lifetime()},
+			{For: budget.Account(), Meter: budget.MeterToolCalls, Limit: 1, Per: budget.Lifetime()},
 		}})
 		acme := []budget.Scope{{Kind: "tenant", Name: "ac me"}}
 		ask := func(id string, a budget.Amounts) string {
@@ -114,6 +115,21 @@ func TestDenialsReadLikeAdvice(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, want := ask("e", budget.Amounts{NanoUSD: budget.USD(0.2)}), "$0.90 settled and $0.00 held of $1.00: it resets at 2000-01-02T00:00:00Z"; !strings.HasSuffix(got, want) {
+			t.Errorf("got\n%s, want\n%s", got, want)
+		}
+		if got := ask("once", budget.Amounts{ToolCalls: 1}); got != "<nil>" {
+			t.Fatal(got)
+		}
+		if _, err := l.Charge(t.Context(), "once"); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := ask("twice", budget.Amounts{ToolCalls: 1}), "1 requested, 1 settled and 0 held of 1: this cap does not reset, raise it"; !strings.HasSuffix(got, want) {
+			t.Errorf("got\n%s, want\n%s", got, want)
+		}
+		if err := l.Freeze(t.Context(), acme[0], "", time.Time{}, "ann"); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := ask("for ever", budget.Amounts{Requests: 1}), "budget: denied (frozen): tenant ac%20me is frozen"; got != want {
 			t.Errorf("got\n%s, want\n%s", got, want)
 		}
 		if err := l.Freeze(t.Context(), acme[0], "too fast", time.Now().Add(time.Hour), "ann"); err != nil {
@@ -245,3 +261,135 @@ func TestLimitsAboveWhatTheStoreCountsAreRefused(t *testing.T) {
 type small struct{ budget.Store }
 
 func (small) Traits() budget.Traits { return budget.Traits{MaxLimit: 1 << 53} }
+
+// mute is a store that can be reached for some things only.
+type mute struct {
+	budget.Store
+	define, caps, top error
+}
+
+func (m *mute) Define(ctx context.Context, account, by string, caps []budget.Cap) (int64, error) {
+	if m.define != nil {
+		return 0, m.define
+	}
+	return m.Store.Define(ctx, account, by, caps)
+}
+
+func (m *mute) Caps(ctx context.Context, account string, since int64) (budget.CapSet, error) {
+	if m.caps != nil {
+		return budget.CapSet{}, m.caps
+	}
+	return m.Store.Caps(ctx, account, since)
+}
+
+func (m *mute) Top(ctx context.Context, account string, q budget.TopQuery) ([]budget.TopRow, error) {
+	if m.top != nil {
+		return nil, m.top
+	}
+	return m.Store.Top(ctx, account, q)
+}
+
+// A ledger whose caps could not be set, or heard of, is none.
+func TestALedgerIsNotOpenedWithoutItsCaps(t *testing.T) {
+	for name, m := range map[string]*mute{"set": {define: io.ErrUnexpectedEOF}, "heard of": {caps: io.ErrUnexpectedEOF}} {
+		m.Store = budget.NewMemory(budget.Volatile())
+		l, err := budget.Open(t.Context(), budget.Config{Store: m, Caps: []budget.Cap{eachTenant}})
+		if l != nil || !errors.Is(err, budget.ErrUnavailable) || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("caps could not be %s: %v", name, err)
+		}
+	}
+}
+
+// What the store could not do is never taken for done, whatever was asked.
+func TestEveryAnswerThatDidNotComeIsAnError(t *testing.T) {
+	m := &mute{Store: budget.NewMemory(budget.Volatile())}
+	l := openLedger(t, budget.Config{Store: m, Caps: []budget.Cap{eachTenant}})
+	m.define, m.caps, m.top = io.ErrUnexpectedEOF, io.ErrUnexpectedEOF, io.ErrUnexpectedEOF
+	ctx, tool := t.Context(), budget.Scope{Kind: "tool", Name: "mail"}
+	_, caps := l.Caps(ctx)
+	_, snapshot := l.Snapshot(ctx)
+	_, top := l.Top(ctx, budget.TopQuery{By: "tenant"})
+	for name, err := range map[string]error{"caps": caps, "snapshot": snapshot, "top": top, "define": l.Define(ctx, "ann", eachTenant),
+		"freeze of a tool": l.Freeze(ctx, tool, "", time.Time{}, "ann"), "forget": l.Forget(ctx, budget.Scope{Kind: "run", Name: "r"})} {
+		if !errors.Is(err, budget.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if frozen, err := l.Freezes(ctx); err != nil || len(frozen) != 0 {
+		t.Errorf("the tool is frozen, but nothing counts its calls: %+v, %v", frozen, err)
+	}
+}
+
+// The largest of everything that is allowed is allowed.
+func TestTheLargestThingsAreTaken(t *testing.T) {
+	const longest = 366 * 24 * time.Hour
+	l := openLedger(t, budget.Config{Account: strings.Repeat("a", 512), Lease: longest, Caps: []budget.Cap{accountCap(100)}})
+	id := strings.Repeat("x", 1024)
+	g, err := l.Reserve(t.Context(), budget.Request{ID: id, Amounts: budget.Amounts{Tokens: 1}, Lease: longest})
+	if err != nil || time.Until(g.Expires) < longest-time.Hour {
+		t.Fatalf("%+v, %v", g.Expires, err)
+	}
+	if err := l.Renew(t.Context(), id, longest); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Charge(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.TrueUp(t.Context(), id, budget.Amounts{}, strings.Repeat("s", 512)); err != nil {
+		t.Error(err)
+	}
+	if err := l.Define(t.Context(), strings.Repeat("b", 512), accountCap(200)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A sign of life without a lease is for another one of the ledger's own.
+func TestARenewalIsForTheLedgersLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for lease, want := range map[time.Duration]time.Duration{0: budget.DefaultLease, time.Hour: time.Hour} {
+			l := openLedger(t, budget.Config{Lease: lease})
+			if _, err := l.Reserve(t.Context(), tokensOf("r", "acme", 1)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			if err := l.Renew(t.Context(), "r", 0); err != nil {
+				t.Fatal(err)
+			}
+			if open, err := l.OpenReservations(t.Context(), ""); err != nil || len(open) != 1 || !open[0].Expires.Equal(time.Now().Add(want)) {
+				t.Errorf("%+v, %v, want %v from now", open, err, want)
+			}
+		}
+	})
+}
+
+// Who corrects says who it is, and what of; both mistakes are named at once.
+func TestABadCorrectionNamesAllItsMistakes(t *testing.T) {
+	l := openLedger(t, budget.Config{})
+	_, err := l.TrueUp(t.Context(), "", budget.Amounts{Tokens: -1}, strings.Repeat("s", 513))
+	for _, want := range []string{"budget: ID: ", "Amounts.Tokens: -1 is negative", "budget: Source: "} {
+		if !errors.Is(err, budget.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}
+
+// Caps of one scope are caps of their own: raising one leaves the others as they were.
+func TestOfSeveralCapsOfAScopeOneIsChanged(t *testing.T) {
+	of := func(m budget.Meter, limit int64) budget.Cap {
+		return budget.Cap{For: budget.One("tenant", "acme"), Meter: m, Limit: limit, Per: budget.Lifetime()}
+	}
+	l := openLedger(t, budget.Config{Caps: []budget.Cap{of(budget.MeterTokens, 10), of(budget.MeterRequests, 10), of(budget.MeterMoney, 10)}})
+	if err := l.Define(t.Context(), "ann", of(budget.MeterTokens, 20)); err != nil {
+		t.Fatal(err)
+	}
+	acme := []budget.Scope{{Kind: "tenant", Name: "acme"}}
+	for name, tc := range map[string]struct {
+		asked budget.Amounts
+		fits  bool
+	}{"tokens": {budget.Amounts{Tokens: 20}, true}, "requests": {budget.Amounts{Requests: 11}, false}, "money": {budget.Amounts{NanoUSD: 11}, false}} {
+		g, err := l.Reserve(t.Context(), budget.Request{ID: name, Scopes: acme, Amounts: tc.asked})
+		if (err == nil) != tc.fits || tc.fits && len(g.Left) != 3 {
+			t.Errorf("%s: %+v, %v", name, g.Left, err)
+		}
+	}
+}

@@ -1,6 +1,8 @@
 package budget_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,5 +92,69 @@ func TestARunwayKnowsThatWindowsTurn(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A cap of something else says nothing of how long this lasts, nor does one without a limit, or of somebody else.
+func TestARunwayIsThatOfTheMeter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		of := func(target budget.Target, m budget.Meter, limit int64, per budget.Window) budget.Cap {
+			return budget.Cap{For: target, Meter: m, Limit: limit, Per: per}
+		}
+		money := of(budget.Each("tenant"), budget.MeterMoney, 3000, budget.Lifetime())
+		l := openLedger(t, budget.Config{Caps: []budget.Cap{money, of(budget.Each("tenant"), budget.MeterTokens, 1001, budget.Lifetime()),
+			of(budget.Each("tenant"), budget.MeterMoney, budget.None, budget.Day(nil)), of(budget.Account(), budget.MeterMoney, 1001, budget.Day(nil))}})
+		scopes := []budget.Scope{{Kind: "tenant", Name: "acme"}, {Kind: "tool", Name: "mail"}}
+		use := budget.Amounts{NanoUSD: 1000, Tokens: 1000, ToolCalls: 7}
+		if _, err := l.Reserve(t.Context(), budget.Request{ID: "a", Scopes: scopes, Amounts: use}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Settle(t.Context(), "a", use); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		top := func(q budget.TopQuery) budget.TopRow {
+			t.Helper()
+			rows, err := l.Top(t.Context(), q)
+			if err != nil || len(rows) != 1 {
+				t.Fatalf("%+v: %+v, %v", q, rows, err)
+			}
+			return rows[0]
+		}
+		if r := top(budget.TopQuery{By: "tenant"}); r.Runway != 20*time.Minute || r.Cap != money.ID() {
+			t.Errorf("%+v", r)
+		}
+		if r := top(budget.TopQuery{By: "tool"}); r.Settled != 7 || r.Runway != budget.NoRunway {
+			t.Errorf("of a tool calls are compared: %+v", r)
+		}
+		began := time.Now().Add(-15 * time.Minute)
+		if r := top(budget.TopQuery{By: "tenant", Since: began, Until: began.Add(10 * time.Minute)}); r.Settled != 1000 || r.Runway != budget.NoRunway || r.Cap != "" {
+			t.Errorf("of a time that is over: %+v", r)
+		}
+		if r := top(budget.TopQuery{By: "tenant", Since: began, Until: time.Now().Add(time.Minute)}); r.Runway == budget.NoRunway || r.Cap != money.ID() {
+			t.Errorf("of a time that is not over: %+v", r)
+		}
+	})
+}
+
+func TestAQuestionForTheTopThatMakesNoSenseIsRefused(t *testing.T) {
+	l := openLedger(t, budget.Config{})
+	now := time.Now()
+	for says, q := range map[string]budget.TopQuery{
+		`By: "galaxy"`:      {By: "galaxy"},
+		`Meter: "mony"`:     {By: "run", Meter: "mony"},
+		"For, Limit":        {By: "run", Limit: -1},
+		"Since: the year 2": {By: "run", Since: time.Date(2201, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"Until: the year 1": {By: "run", Until: time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC)},
+		"come after Since":  {By: "run", Since: now, Until: now},
+	} {
+		if _, err := l.Top(t.Context(), q); !errors.Is(err, budget.ErrInvalid) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	for _, q := range []budget.TopQuery{{By: "run", Since: time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)}, {By: "run", Until: now}, {By: "run", Since: now.Add(-1), Until: now}} {
+		if _, err := l.Top(t.Context(), q); err != nil {
+			t.Errorf("%+v: %v", q, err)
+		}
 	}
 }
