@@ -3,6 +3,7 @@ package redisstore
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,10 +25,11 @@ const answered = 'A'
 // states are in the order of the script's numbers for them.
 var states = [...]budget.State{"", budget.StateOpen, budget.StateSettled, budget.StateCharged, budget.StateExpired, budget.StateVoided, budget.StateReleased}
 
-// answer reads what was said about a reservation. asked are the counts that were named, in the order of the answer unless
-// it is about a reservation made before; nil if none were. It answers the ids of counts that this process has not met, and
-// leaves those counts out: their keys must be asked for, and the answer read again.
-func (a *account) answer(op, said string, asked []*counted, ans *budget.Answer) (unmet []string, err error) {
+// answer reads what was said about a reservation. h is the reservation as this process has asked for it, nil if it has not:
+// its counts are those of a short answer, and, in their order, of an answer to a reserve that is not about a reservation made
+// before. It answers the ids of counts that this process has not met, and leaves those counts out: their keys must be asked
+// for, and the answer read again.
+func (a *account) answer(op, said string, h *hold, ans *budget.Answer) (unmet []string, err error) {
 	ans.Reset()
 	u := &unpacked{rest: said}
 	if u.rest == "" || u.rest[0] != answered {
@@ -37,6 +39,7 @@ func (a *account) answer(op, said string, asked []*counted, ans *budget.Answer) 
 		return nil, refusal(op, word, u, ans)
 	}
 	u.byte()
+	long := u.byte() != 0
 	links := u.short()
 	ans.Duplicate, ans.Late = u.byte() != 0, u.byte() != 0
 	state := int(u.byte())
@@ -56,35 +59,54 @@ func (a *account) answer(op, said string, asked []*counted, ans *budget.Answer) 
 		ans.Expires, ans.Over = fromMicros(expires), above(ans.Actual, ans.Reserved)
 	}
 	extra := u.flat()
+	var asked []*counted
+	if h != nil && (!long || op == "reserve" && !ans.Duplicate) {
+		if asked = h.counts; len(asked) != links {
+			return nil, nonsense("an answer about other counts")
+		}
+	}
+	if asked == nil && !long {
+		return nil, nonsense("an answer that is too short")
+	}
+	ans.Left = slices.Grow(ans.Left, min(links, len(u.rest)/24))
 	for i := range links {
 		if u.bad {
 			break
 		}
-		id := u.take(idSize)
 		var c *counted
-		if asked != nil && !ans.Duplicate && i < len(asked) {
+		var state budget.CapState
+		if long {
+			id := u.take(idSize)
+			if asked != nil {
+				c = asked[i]
+				a.names.is(c, id)
+			} else if c = a.names.by(id); c == nil {
+				unmet = append(unmet, id)
+				u.take(6 * 8)
+				continue
+			}
+			state = c.state(u.double(), u.double(), u.double(), u.double(), u.double(), u.double())
+		} else {
 			c = asked[i]
-			a.names.is(c, id)
-		} else if c = a.names.by(id); c == nil {
-			unmet = append(unmet, id)
-			u.take(6 * 8)
-			continue
+			state = c.state(u.double(), u.double(), 0, 0, u.double(), 0)
 		}
-		state := c.state(u.double(), u.double(), u.double(), u.double(), u.double(), u.double())
 		ans.Left = append(ans.Left, state)
 		a.remember(c, &state, now)
 	}
-	if u.bad || u.rest != "" || asked != nil && !ans.Duplicate && links != len(asked) {
+	if u.bad || u.rest != "" {
 		return nil, nonsense("an answer cut short")
 	}
 	if extra != "" {
-		err = a.extra(&unpacked{rest: extra}, ans)
+		if op != "reserve" {
+			h = nil
+		}
+		err = a.extra(&unpacked{rest: extra}, h, ans)
 	}
 	return unmet, err
 }
 
-// extra reads what only few answers have.
-func (a *account) extra(u *unpacked, ans *budget.Answer) error {
+// extra reads what only few answers have; h is what is being reserved, if anything is.
+func (a *account) extra(u *unpacked, h *hold, ans *budget.Answer) error {
 	u.array()
 	for n := u.array(); n >= 5; n -= 5 {
 		key, err := a.names.read([]byte(u.text()))
@@ -111,12 +133,19 @@ func (a *account) extra(u *unpacked, ans *budget.Answer) error {
 		ans.Violations = append(ans.Violations, budget.Violation{Cap: key.cap, Scope: key.scope, Meter: key.meter, Window: key.window,
 			Kind: budget.Kind(u.text()), Limit: u.int(), Settled: u.int(), Held: u.int(), Requested: u.int(), ResetAt: key.reset(u.int())})
 	}
-	for i := range u.array() { // what a swap would free is left to it
+	for i := range u.array() { // what a swap and a draw would free is left to it
 		if i >= len(ans.Left) {
 			return nonsense("an answer")
 		}
 		if l, free := &ans.Left[i], u.int(); l.Limit != budget.None {
 			l.Left = max(l.Limit-l.Settled-l.Held+free, 0)
+		}
+	}
+	for n := u.array(); n >= 4; n -= 4 { // what was drawn from an allowance, and what of it by this reservation
+		id, drawn, seq, taken := u.text(), u.text(), u.int(), u.text()
+		a.memory.lend(id, drawn, seq)
+		if h != nil && h.from == id {
+			h.taken = strings.Clone(taken)
 		}
 	}
 	return done(u)
@@ -140,13 +169,13 @@ func refusal(op, word string, u *unpacked, ans *budget.Answer) error {
 		return fmt.Errorf("%w (until %s)", ErrLearning, fromMicros(u.int()).Format(time.RFC3339))
 	case "closed":
 		return closedRun(u.text())
-	case "unknown", "no swap":
-		if word == "no swap" {
-			op = "swap"
+	case "unknown", "no swap", "no from":
+		if before, what, _ := strings.Cut(word, " "); before == "no" {
+			op = what
 		}
 		return fmt.Errorf("budget: %s of %.64q: %w", op, u.text(), budget.ErrUnknownReservation)
-	case "busy swap":
-		return &budget.StateError{Op: "swap", ID: u.text(), State: budget.State(u.text()), Cause: budget.ErrNotIdle}
+	case "busy swap", "busy from":
+		return &budget.StateError{Op: strings.TrimPrefix(word, "busy "), ID: u.text(), State: budget.State(u.text()), Cause: budget.ErrNotIdle}
 	default:
 		if cause := refused[word]; cause != nil {
 			return &budget.StateError{Op: op, ID: u.text(), State: budget.State(u.text()), Cause: cause}

@@ -3,9 +3,9 @@
 //
 //	Reserve, Settle, ... -> queue of the account -> one script call for all that wait (at most 128) -> answers
 //
-// While one call is under way, later operations gather and go out together: an idle store adds no wait, a busy one
-// commits in groups. Inside a group what gives money back goes before what asks for it. The whole of a group is one atomic
-// step of the server, by the server's clock, which is not let run backwards.
+// While a call is under way, later operations gather and go out together, as a second call or after the first: an idle store
+// adds no wait, a busy one commits in groups. Inside a group what gives money back goes before what asks for it. The whole
+// of a group is one atomic step of the server, by the server's clock, which is not let run backwards.
 //
 // All keys of an account carry one hash tag and are declared, so the store works on a cluster; an account lives on one
 // shard. Sums are exact below 2^53: [MaxLimit] is $9.007 million of money per cap and window.

@@ -16,7 +16,8 @@ type memory struct {
 	caps   map[string]packed
 	counts map[string]sums
 	holds  map[string]*hold
-	prune  int // holds are looked through when there are this many
+	lent   map[string]lent // by the id of an allowance
+	prune  int             // holds are looked through when there are this many
 }
 
 // sums are in the meter's unit, times in microseconds. ends is when they are of no use any more, 0 never; at is when those
@@ -25,20 +26,28 @@ type sums struct{ settled, unconfirmed, overrun, ends, at int64 }
 
 // hold is a reservation as it was asked for.
 type hold struct {
-	id, swap, scopes, bound string
-	idle                    bool
-	lease                   time.Duration
-	counts                  []*counted
-	ends                    time.Time // by this machine's clock, and only to bound the memory
+	id, swap, from, scopes, bound string
+	taken                         string // of what from names
+	idle                          bool
+	lease                         time.Duration
+	counts                        []*counted
+	ends                          time.Time // by this machine's clock, and only to bound the memory
+}
+
+// lent is what was drawn from an allowance as of a change of the books.
+type lent struct {
+	drawn string
+	seq   int64
 }
 
 const (
 	maxCounts = 50_000
+	maxLent   = 10_000
 	minPrune  = 4096
 )
 
 func newMemory() *memory {
-	return &memory{caps: map[string]packed{}, counts: map[string]sums{}, holds: map[string]*hold{}, prune: minPrune}
+	return &memory{caps: map[string]packed{}, counts: map[string]sums{}, holds: map[string]*hold{}, lent: map[string]lent{}, prune: minPrune}
 }
 
 // place is the epoch of the books and the number of the last change that this process has an answer for.
@@ -48,10 +57,17 @@ func (m *memory) place() (string, int64) {
 	return m.epoch, m.seq
 }
 
-func (m *memory) at(epoch string, seq int64) {
+// at notes an answer to a call that knew the books as known. Of two calls under way at once the later answer may be the older,
+// and what another has found out about new books stands.
+func (m *memory) at(known, epoch string, seq int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.epoch, m.seq = epoch, seq
+	switch m.epoch {
+	case epoch:
+		m.seq = max(m.seq, seq)
+	case known:
+		m.epoch, m.seq = epoch, seq
+	}
 }
 
 func (m *memory) cap(id string, op packed) {
@@ -107,8 +123,40 @@ func (m *memory) end(ids ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range ids {
+		if h := m.holds[id]; h != nil && h.idle {
+			delete(m.lent, id)
+		}
 		delete(m.holds, id)
 	}
+}
+
+// held is a reservation that this process has open, nil if it has not.
+func (m *memory) held(id string) *hold {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.holds[id]
+}
+
+// lend remembers what was drawn from an allowance: the latest that was said, and of what one change did in several steps the
+// most, which lets nobody draw what is not there.
+func (m *memory) lend(id, drawn string, seq int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, known := m.lent[id]
+	switch {
+	case !known && len(m.lent) >= maxLent:
+		maps.DeleteFunc(m.lent, func(id string, _ lent) bool { return m.holds[id] == nil })
+	case old.seq > seq, old.seq == seq && !exceeds(drawn, old.drawn):
+		return
+	}
+	m.lent[strings.Clone(id)] = lent{strings.Clone(drawn), seq}
+}
+
+// exceeds reports whether amounts are above others of any meter.
+func exceeds(drawn, old string) bool {
+	a, errA := parseAmounts(drawn)
+	b, errB := parseAmounts(old)
+	return errA == nil && errB == nil && !above(a, b).IsZero()
 }
 
 // count remembers sums; the highest, because answers may be read in another order than they were made. Those of a rolling
@@ -145,7 +193,7 @@ func (m *memory) count(key string, s sums) {
 func (m *memory) declarations() []packed {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var rows [3][]packed
+	var rows [4][]packed
 	for _, c := range m.caps {
 		rows[0] = append(rows[0], c)
 	}
@@ -159,9 +207,12 @@ func (m *memory) declarations() []packed {
 	for _, h := range m.holds {
 		rows[2] = append(rows[2], h.pack(0, false))
 	}
+	for id, l := range m.lent {
+		rows[3] = append(rows[3], packed(nil).array(3).text(id).text(l.drawn).int(l.seq))
+	}
 	var out []packed
-	for len(rows[0])+len(rows[1])+len(rows[2]) > 0 {
-		op := packed(nil).array(4).text("declare")
+	for len(rows[0])+len(rows[1])+len(rows[2])+len(rows[3]) > 0 {
+		op := packed(nil).array(5).text("declare")
 		for i := range rows {
 			n := min(len(rows[i]), 100)
 			op = op.array(n)
@@ -178,11 +229,11 @@ func (m *memory) declarations() []packed {
 // teach tells books that forgot what this process knows. Until then, and for a while after, they reserve nothing new.
 func (a *account) teach() error {
 	ops := a.memory.declarations()
-	if _, _, err := a.ask(nil, true, true); err != nil {
+	if _, _, err := a.ask(nil, true, anything); err != nil {
 		return err
 	}
 	for _, op := range ops {
-		if _, forgot, err := a.ask([]packed{op}, false, true); err != nil || forgot {
+		if _, forgot, err := a.ask([]packed{op}, false, anything); err != nil || forgot {
 			return err // forgotten again: the next call finds out and begins anew
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,26 +21,44 @@ const (
 	reserving
 )
 
+// atOnce is how many calls are under way for an account at most: while the server does one, answers of another are read
+// and the next is written.
+const atOnce = 2
+
+// need is which form of the script operations need.
+type need uint8
+
+const (
+	plain        need = iota // reserves and settlements of which nothing is special
+	reservations             // all that is about one reservation
+	anything
+)
+
 // account is the queue of one account and what its answers have told. An operation that finds no call under way starts one
-// at once, on a goroutine that ends when the queue is empty, so an idle store has none.
+// at once, on a goroutine that ends when there is nothing for it to do, so an idle store has none.
 type account struct {
 	store *Store
 	name  string
 	keys  []string
 	names names
 
-	mu       sync.Mutex
-	waiting  []*task
-	draining bool
+	mu        sync.Mutex
+	waiting   []*task
+	calls     int       // under way
+	size      int       // operations in them
+	unknown   int       // and those of them that nobody waits for any more
+	inspected time.Time // when the server's eviction policy was looked at
+	tend      bool      // there is something to forget, which the plainest form of the script leaves to others
 
-	memory    *memory
-	inspected time.Time // by whoever drains
+	memory *memory
 }
 
 type task struct {
 	rank  rank
 	op    packed
-	rare  bool // not only about a reservation
+	need  need
+	alone bool // nobody waits for it any more though it was under way; under the account's mu, like ended
+	ended bool
 	said  string
 	err   error
 	state atomic.Uint32
@@ -52,11 +71,11 @@ const (
 	left
 )
 
-func (a *account) do(ctx context.Context, rank rank, op packed, rare bool) (string, error) {
+func (a *account) do(ctx context.Context, rank rank, op packed, need need) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("redisstore: nothing was done: %w", context.Cause(ctx))
 	}
-	t := &task{rank: rank, op: op, rare: rare, done: make(chan struct{})}
+	t := &task{rank: rank, op: op, need: need, done: make(chan struct{})}
 	if !a.push(t) {
 		return "", ErrClosed
 	}
@@ -67,60 +86,92 @@ func (a *account) do(ctx context.Context, rank rank, op packed, rare bool) (stri
 		if t.state.CompareAndSwap(queued, left) {
 			return "", fmt.Errorf("redisstore: nothing was done: %w", context.Cause(ctx))
 		}
+		a.leave(t)
 		return "", fmt.Errorf("redisstore: nobody knows what was done: %w", context.Cause(ctx))
+	}
+}
+
+// leave notes that the caller of an operation under way goes on without its answer. What it asks for next must not overtake
+// that operation, so it goes out only after it.
+func (a *account) leave(t *task) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !t.ended {
+		t.alone = true
+		a.unknown++
 	}
 }
 
 func (a *account) push(t *task) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.draining {
-		a.store.mu.Lock()
-		closed := a.store.closed
-		if !closed {
-			a.store.drains.Add(1)
-		}
-		a.store.mu.Unlock()
-		if closed {
-			return false
-		}
-		a.draining = true
-		go a.drain()
-	}
 	a.waiting = append(a.waiting, t)
+	if !a.due() {
+		return true
+	}
+	a.store.mu.Lock()
+	closed := a.store.closed
+	if !closed {
+		a.store.drains.Add(1)
+	}
+	a.store.mu.Unlock()
+	if closed {
+		a.waiting = a.waiting[:len(a.waiting)-1]
+		return false
+	}
+	a.calls++
+	go a.drain()
 	return true
+}
+
+// due reports whether what waits is to go out now. A second call must be worth it: small ones cost the server as much as
+// large ones.
+func (a *account) due() bool {
+	switch {
+	case len(a.waiting) == 0:
+		return false
+	case a.calls == 0:
+		return true
+	}
+	return a.calls < atOnce && a.unknown == 0 && len(a.waiting) >= max(a.size, 2)
 }
 
 func (a *account) drain() {
 	defer a.store.drains.Done()
-	for {
-		tasks := a.take()
-		if tasks == nil {
-			return
-		}
+	for tasks := a.take(nil); tasks != nil; tasks = a.take(tasks) {
 		if len(tasks) == 0 { // all of them have left
 			continue
 		}
-		ops, rare := make([]packed, len(tasks)), false
+		ops, need := make([]packed, len(tasks)), plain
 		for i, t := range tasks {
-			ops[i], rare = t.op, rare || t.rare
+			ops[i], need = t.op, max(need, t.need)
 		}
-		said, err := a.call(ops, rare)
+		said, err := a.call(ops, need)
 		for i, t := range tasks {
 			if t.err = err; err == nil {
 				t.said = said[i]
 			}
-			close(t.done)
 		}
 	}
 }
 
-// take removes the next operations from the queue, in the order in which they are to be applied; nil ends the drain.
-func (a *account) take() []*task {
+// take answers those who waited for a call, and removes the next operations from the queue, in the order in which they are
+// to be applied; nil ends the drain.
+func (a *account) take(did []*task) []*task {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.waiting) == 0 {
-		a.draining = false
+	defer func() {
+		a.mu.Unlock()
+		for _, t := range did {
+			close(t.done)
+		}
+	}()
+	a.calls, a.size = a.calls-1, a.size-len(did)
+	for _, t := range did {
+		if t.ended = true; t.alone {
+			a.unknown--
+		}
+	}
+	if !a.due() {
 		return nil
 	}
 	out, n := []*task{}, 0
@@ -130,14 +181,15 @@ func (a *account) take() []*task {
 		}
 	}
 	a.waiting = slices.Delete(a.waiting, 0, n)
+	a.calls, a.size = a.calls+1, a.size+len(out)
 	slices.SortStableFunc(out, func(x, y *task) int { return int(x.rank) - int(y.rank) })
 	return out
 }
 
-// call has the script do ops, and answers what it said to each. Only one is under way for an account.
-func (a *account) call(ops []packed, rare bool) ([]string, error) {
+// call has the script do ops, and answers what it said to each.
+func (a *account) call(ops []packed, need need) ([]string, error) {
 	for range 3 {
-		said, forgot, err := a.ask(ops, false, rare)
+		said, forgot, err := a.ask(ops, false, need)
 		if err != nil || !forgot {
 			return said, err
 		}
@@ -148,14 +200,26 @@ func (a *account) call(ops []packed, rare bool) ([]string, error) {
 	return nil, ErrLearning
 }
 
+// What a header of answers may begin with: operations were done, or the plainest form of the script cannot do them and has
+// done nothing.
+const (
+	headDone = "O"
+	headMore = "\xd9"
+)
+
 // ask is one call of the script. forgot says that the books are not those of the answers before, and nothing was done.
-func (a *account) ask(ops []packed, learn, rare bool) (said []string, forgot bool, err error) {
+func (a *account) ask(ops []packed, learn bool, need need) (said []string, forgot bool, err error) {
 	s := a.store
-	epoch, seq := a.memory.place()
+	known, seen := a.memory.place()
+	a.mu.Lock()
 	inspect := time.Since(a.inspected) > inspectEach
-	header := packed(nil).array(12).int(schema).text(epoch).int(seq).text(freshEpoch()).flag(inspect).flag(!s.existing).int(s.keep).flag(s.releases).
-		int(dedup.Microseconds()).flag(learn).int(s.learning.Microseconds()).
-		int(s.ahead.Load())
+	tend := a.tend
+	if inspect || tend || learn {
+		need, a.tend = max(need, reservations), false
+	}
+	a.mu.Unlock()
+	header := packed(nil).bit(inspect).bit(tend).bit(!s.existing).bit(s.releases).bit(learn).byte(schema).double(seen).double(s.keep).
+		double(dedup.Microseconds()).double(s.learning.Microseconds()).double(s.ahead.Load()).brief(known).brief(freshEpoch())
 	args := make([]any, 0, len(ops)+1)
 	args = append(args, []byte(header))
 	for _, op := range ops {
@@ -163,28 +227,33 @@ func (a *account) ask(ops []packed, learn, rare bool) (said []string, forgot boo
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	script := s.few
-	if rare {
-		script = s.all
+	reply, err := s.eval(ctx, s.scripts[need], a.keys, args)
+	if err == nil && need == plain && reply[0] == headMore {
+		reply, err = s.eval(ctx, s.scripts[reservations], a.keys, args)
 	}
-	reply, err := s.eval(ctx, script, a.keys, args)
 	if err != nil {
 		return nil, false, err
 	}
 	u := unpacked{rest: reply[0]}
-	u.array()
-	switch word := u.text(); {
-	case word == "ok" && len(reply) == len(ops)+1:
-		u.int()
-		epoch, seq = u.text(), u.int()
+	if strings.HasPrefix(u.rest, headDone) && len(reply) == len(ops)+1 {
+		u.byte()
+		tend = u.byte() != 0
+		seq, epoch := u.double(), u.brief()
 		if u.bad {
 			return nil, false, nonsense("a header")
 		}
-		if inspect {
-			a.inspected = time.Now()
+		if inspect || tend {
+			a.mu.Lock()
+			if a.tend = a.tend || tend; inspect {
+				a.inspected = time.Now()
+			}
+			a.mu.Unlock()
 		}
-		a.memory.at(epoch, seq)
+		a.memory.at(known, epoch, seq)
 		return reply[1:], false, nil
+	}
+	u.array()
+	switch word := u.text(); {
 	case word == "forgot":
 		return nil, true, nil
 	case word == "missing":

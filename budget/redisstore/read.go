@@ -142,7 +142,7 @@ func sumUp(rows map[string]budget.Reservation, q budget.TopQuery, now time.Time)
 			}
 			t.Reservations++
 			if r.State == budget.StateOpen {
-				t.Held = plus(t.Held, r.Reserved.Get(q.Meter))
+				t.Held = plus(t.Held, r.Reserved.Get(q.Meter)-r.Actual.Get(q.Meter)) // the rest was drawn
 				continue
 			}
 			t.Settled = plus(t.Settled, r.Actual.Get(q.Meter))

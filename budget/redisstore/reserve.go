@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
@@ -14,7 +15,8 @@ func (s *Store) Reserve(ctx context.Context, account string, op *budget.ReserveO
 		return err
 	}
 	a := s.open(account)
-	h := &hold{op.ID, op.Swap, scopesText(op.Scopes), amountsText(op.Amounts), op.Idle, op.Lease, make([]*counted, len(op.Links)), time.Time{}}
+	h := &hold{id: op.ID, swap: op.Swap, from: op.From, scopes: scopesText(op.Scopes), bound: amountsText(op.Amounts), idle: op.Idle,
+		lease: op.Lease, counts: make([]*counted, len(op.Links))}
 	key := make([]byte, 0, 256)
 	for i := range op.Links {
 		var err error
@@ -26,7 +28,8 @@ func (s *Store) Reserve(ctx context.Context, account string, op *budget.ReserveO
 		}
 	}
 	for range 3 {
-		if err := s.ask(ctx, a, reserving, "reserve", a.reserving(h, op.Version, op.DryRun), h.counts, ans); err != nil {
+		p, need := a.reserving(h, op.Version, op.DryRun)
+		if err := s.ask(ctx, a, reserving, "reserve", p, need, h, ans); err != nil {
 			return err
 		}
 		if ans.Stale != staleNames {
@@ -45,34 +48,43 @@ func (s *Store) Reserve(ctx context.Context, account string, op *budget.ReserveO
 }
 
 // reserving writes a reserve, by the ids of its counts if they are known.
-func (a *account) reserving(h *hold, version int64, dry bool) packed {
-	p := make(packed, 0, 64+len(h.id)+len(h.swap)+len(h.scopes)+len(h.bound)+idSize*len(h.counts))
+func (a *account) reserving(h *hold, version int64, dry bool) (packed, need) {
+	p := make(packed, 0, 64+len(h.id)+len(h.swap)+len(h.from)+len(h.scopes)+len(h.bound)+idSize*len(h.counts))
 	p = append(p, 'R').short(len(h.counts)).bit(h.idle).bit(dry).double(version).double(micros(int64(h.lease)))
-	p = p.flat(h.id).flat(h.swap).flat(h.scopes).flat(h.bound)
+	p = p.flat(h.id).flat(h.swap).flat(h.from).flat(h.scopes).flat(h.bound)
 	if p, ok := a.names.ids(p, h.counts); ok {
-		return p
+		return p, h.need()
 	}
-	return h.pack(version, dry)
+	return h.pack(version, dry), reservations
+}
+
+// need is plain if nothing but the counts and the reservation itself is concerned.
+func (h *hold) need() need {
+	if h.swap != "" || h.from != "" || slices.ContainsFunc(h.counts, func(c *counted) bool { return c.rolls > 0 }) {
+		return reservations
+	}
+	return plain
 }
 
 // pack writes a reserve by the keys of its counts.
 func (h *hold) pack(version int64, dry bool) packed {
-	p := packed(nil).array(10).text("reserve").text(h.id).flag(h.idle).text(h.swap).flag(dry).int(version).int(micros(int64(h.lease)))
+	p := packed(nil).array(12).text("reserve").text(h.id).flag(h.idle).text(h.swap).flag(dry).int(version).int(micros(int64(h.lease)))
 	p = p.text(h.scopes).text(h.bound).array(3 * len(h.counts))
 	for _, c := range h.counts {
 		p = p.text(c.key).int(micros(nano(c.span.Start))).int(micros(nano(c.span.End)))
 	}
-	return p
+	return p.text(h.from).text(h.taken)
 }
 
-// ask sends one operation about a reservation and reads the answer. asked are the counts that op names, if it names any.
-func (s *Store) ask(ctx context.Context, a *account, rank rank, op string, p packed, asked []*counted, ans *budget.Answer) error {
+// ask sends one operation about a reservation and reads the answer. h is the reservation as this process has asked for it, nil
+// if it has not.
+func (s *Store) ask(ctx context.Context, a *account, rank rank, op string, p packed, need need, h *hold, ans *budget.Answer) error {
 	ans.Reset()
-	said, err := a.do(ctx, rank, p, false)
+	said, err := a.do(ctx, rank, p, need)
 	if err != nil {
 		return named(err)
 	}
-	unmet, err := a.answer(op, said, asked, ans)
+	unmet, err := a.answer(op, said, h, ans)
 	if err != nil || len(unmet) == 0 {
 		return err
 	}
@@ -91,20 +103,22 @@ func (s *Store) ask(ctx context.Context, a *account, rank rank, op string, p pac
 		}
 		a.names.is(c, unmet[i])
 	}
-	_, err = a.answer(op, said, asked, ans)
+	_, err = a.answer(op, said, h, ans)
 	return err
 }
 
 // act is one operation on a reservation.
 func (s *Store) act(ctx context.Context, account, op, id string, p packed, ans *budget.Answer) error {
 	a := s.open(account)
-	if err := s.ask(ctx, a, settling, op, p, nil, ans); err != nil {
-		return err
-	}
-	if ans.State != budget.StateOpen {
+	return a.ended(id, ans, s.ask(ctx, a, settling, op, p, reservations, nil, ans))
+}
+
+// ended forgets a reservation that is not open any more.
+func (a *account) ended(id string, ans *budget.Answer, err error) error {
+	if err == nil && ans.State != budget.StateOpen {
 		a.memory.end(id)
 	}
-	return nil
+	return err
 }
 
 // Settle implements [budget.Store].
@@ -112,7 +126,14 @@ func (s *Store) Settle(ctx context.Context, account, id string, actual budget.Am
 	if err := checkAmounts(actual); err != nil {
 		return err
 	}
-	return s.act(ctx, account, "settle", id, append(make(packed, 0, 64+len(id)), 'S').flat(id).flat(amountsText(actual)), ans)
+	a := s.open(account)
+	h := a.memory.held(id)
+	need := plain
+	if h != nil {
+		need = h.need()
+	}
+	p := append(make(packed, 0, 64+len(id)), 'S').bit(h != nil).flat(id).flat(amountsText(actual))
+	return a.ended(id, ans, s.ask(ctx, a, settling, "settle", p, need, h, ans))
 }
 
 // Charge implements [budget.Store].
@@ -160,7 +181,7 @@ func (s *Store) Sweep(ctx context.Context, account string, most int, ans *budget
 	var all budget.Answer
 	for most > 0 {
 		n := min(most, maxSweep)
-		if err := s.ask(ctx, a, settling, "sweep", packed(nil).array(2).text("sweep").int(int64(n)), nil, ans); err != nil {
+		if err := s.ask(ctx, a, settling, "sweep", packed(nil).array(2).text("sweep").int(int64(n)), reservations, nil, ans); err != nil {
 			return err
 		}
 		a.memory.end(ans.Expired...)

@@ -5,18 +5,27 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
 )
 
-// oldBooks is a server with books of schema 2 as the version before kept them, at a time within their window, and what they
-// say: account "acct", tenant "a b", run "r1", one reservation open, one settled, one charged, one that a receipt corrected.
-func oldBooks(t *testing.T) (*server, *Store) {
+// oldSchemas are the forms of books of versions before, and a time within the lease of what is open in them.
+var oldSchemas = []struct {
+	name string
+	at   time.Time
+}{
+	{"schema2", time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC)},
+	{"schema3", time.Date(2026, 11, 23, 18, 35, 0, 0, time.UTC)},
+}
+
+// oldBooks is a server with books as a version before kept them. They say: account "acct", tenant "a b", run "r1", one reservation open, one settled, one charged, one that a receipt corrected.
+func oldBooks(t *testing.T, name string, at time.Time) (*server, *Store) {
 	srv := startServer(t)
 	srv.kill()
-	books, err := os.ReadFile("testdata/schema2.rdb")
+	books, err := os.ReadFile(filepath.Join("testdata", name+".rdb"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,12 +35,20 @@ func oldBooks(t *testing.T) (*server, *Store) {
 	}
 	srv.start()
 	store := New(srv.closing(t))
-	store.ahead.Store(time.Until(time.Date(2026, 11, 23, 17, 0, 0, 0, time.UTC)).Microseconds())
+	store.ahead.Store(time.Until(at).Microseconds())
 	return srv, store
 }
 
-func TestBooksOfSchemaTwoAreReadAndBroughtToSchemaThree(t *testing.T) {
-	srv, store := oldBooks(t)
+func TestBooksOfOldSchemasAreReadAndBroughtToThisOne(t *testing.T) {
+	for _, old := range oldSchemas {
+		t.Run(old.name, func(t *testing.T) {
+			srv, store := oldBooks(t, old.name, old.at)
+			oldBooksAreRead(t, srv, store, strings.TrimPrefix(old.name, "schema"))
+		})
+	}
+}
+
+func oldBooksAreRead(t *testing.T, srv *server, store *Store, have string) {
 	defer store.Close()
 	l := openLedger(t, store)
 	scopes := []budget.Scope{{Kind: "tenant", Name: "a b"}, {Kind: "run", Name: "r1"}}
@@ -52,7 +69,7 @@ func TestBooksOfSchemaTwoAreReadAndBroughtToSchemaThree(t *testing.T) {
 	meta := func(field string) string {
 		return srv.closing(t).HGet(t.Context(), "gridloop:{a.acct}:meta", field).Val()
 	}
-	if meta("schema") != "2" {
+	if meta("schema") != have {
 		t.Fatal("looking changed the schema")
 	}
 	open, err := store.Open(t.Context(), "acct", "")
@@ -88,7 +105,7 @@ func TestBooksOfSchemaTwoAreReadAndBroughtToSchemaThree(t *testing.T) {
 		t.Fatal(err)
 	}
 	stand(map[string]sums{"account money rolling 7200h": {422, 78, 0, 2}, "each tenant money lifetime": {422, 78, 0, 2}, "each run custom:mails lifetime": {3, 0, 0, 0}})
-	if meta("schema") != "3" || meta("old") != "1" {
+	if meta("schema") != "4" || meta("books") == "" || meta("epoch") != "" {
 		t.Fatalf("schema %s", meta("schema"))
 	}
 	if n := srv.closing(t).HLen(t.Context(), "gridloop:{a.acct}:counts").Val(); n != 3 {
@@ -97,7 +114,13 @@ func TestBooksOfSchemaTwoAreReadAndBroughtToSchemaThree(t *testing.T) {
 }
 
 func TestOldReservationsAndCountsAreForgottenInTime(t *testing.T) {
-	srv, store := oldBooks(t)
+	for _, old := range oldSchemas {
+		t.Run(old.name, func(t *testing.T) { oldBooksAreForgotten(t, old.name, old.at) })
+	}
+}
+
+func oldBooksAreForgotten(t *testing.T, name string, at time.Time) {
+	srv, store := oldBooks(t, name, at)
 	defer store.Close()
 	l := openLedger(t, store)
 	store.ahead.Add((2 * 366 * 24 * time.Hour).Microseconds())

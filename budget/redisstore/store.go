@@ -3,7 +3,7 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
-	_ "embed"
+	"embed"
 	"errors"
 	"net/url"
 	"regexp"
@@ -16,18 +16,28 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-//go:embed books.lua
-var books string
+//go:embed books/*.lua
+var books embed.FS
+
+// chapters are the files of the script, in their order.
+var chapters = []string{"books", "counts", "rows", "rolling", "moves", "due", "reserve", "operations", "account", "batch"}
 
 // lua is a script and the name by which servers know it.
 type lua struct{ text, sha string }
 
 func newLua(text string) lua { return lua{text, redis.NewScript(text).Hash()} }
 
-// compile writes the constants of books.lua into it.
-func compile(books string) string {
+// compile writes the constants of the script into it, and answers its three forms: for every operation, for those on
+// reservations, and for the plainest of them.
+func compile() (all, few, plain lua) {
+	var b strings.Builder
+	for _, name := range chapters {
+		text, _ := books.ReadFile("books/" + name + ".lua") // what is embedded is there
+		b.Write(text)
+	}
+	whole := b.String()
 	values, constant := map[string]string{}, regexp.MustCompile(`\w+ (?:'[^']*'|\d+|\w+\[\d+\])`)
-	for line := range strings.Lines(books) {
+	for line := range strings.Lines(whole) {
 		if constants, ok := strings.CutPrefix(line, "--= "); ok {
 			for _, c := range constant.FindAllString(constants, -1) {
 				name, value, _ := strings.Cut(c, " ")
@@ -35,16 +45,22 @@ func compile(books string) string {
 			}
 		}
 	}
-	return regexp.MustCompile(`\b[A-Z][A-Z_]*\b`).ReplaceAllStringFunc(books, func(name string) string {
+	text := regexp.MustCompile(`\b[A-Z][A-Z_]*\b`).ReplaceAllStringFunc(whole, func(name string) string {
 		if value, ok := values[name]; ok {
 			return value
 		}
 		return name
 	})
+	all = newLua(text)
+	text = regexp.MustCompile(`(?ms)^--<$.*?^-->$`).ReplaceAllString(text, "")
+	few = newLua(text)
+	text = regexp.MustCompile(`(?ms)^--\($.*?^--\)$`).ReplaceAllString(text, "")
+	plain = newLua(regexp.MustCompile(`(?m)^--! `).ReplaceAllString(text, ""))
+	return all, few, plain
 }
 
-// schema is the form in which books are kept. Those of 1 and 2 are brought to it row by row, as rows are touched.
-const schema = 3
+// schema is the form in which books are kept. Those of 1 to 3 are brought to it row by row, as rows are touched.
+const schema = 4
 
 const (
 	defaultTimeout = 5 * time.Second
@@ -65,7 +81,7 @@ type Client interface {
 // processes may share a server. Make it with [New] or [Open].
 type Store struct {
 	client   Client
-	all, few lua // for every operation, and for those on reservations only
+	scripts  [3]lua // by need
 	prefix   string
 	timeout  time.Duration
 	learning time.Duration
@@ -121,8 +137,7 @@ func New(client Client, opts ...Option) *Store {
 	if s.keep < 1 {
 		s.keep = defaultKeep
 	}
-	all := compile(books)
-	s.all, s.few = newLua(all), newLua(regexp.MustCompile(`(?ms)^--<$.*^-->$`).ReplaceAllString(all, ""))
+	s.scripts[anything], s.scripts[reservations], s.scripts[plain] = compile()
 	return s
 }
 
@@ -156,7 +171,7 @@ func (s *Store) open(name string) *account {
 	if a == nil {
 		a = &account{store: s, name: name, memory: newMemory()}
 		for _, part := range []string{"meta", "caps", "records", "versions", "gone", "anchors", "freezes", "closed",
-			"counts", "turns", "rows", "leases", "ended", "open", "runs", "changes", "ids"} {
+			"counts", "turns", "rows", "leases", "ended", "open", "runs", "changes", "ids", "lent", "labels"} {
 			a.keys = append(a.keys, s.prefix+":{a."+url.PathEscape(name)+"}:"+part)
 		}
 		s.accounts[name] = a
@@ -166,7 +181,7 @@ func (s *Store) open(name string) *account {
 
 // do sends one operation, together with others, and answers what the script said to it.
 func (s *Store) do(ctx context.Context, name string, rank rank, op packed) (*unpacked, error) {
-	said, err := s.open(name).do(ctx, rank, op, true)
+	said, err := s.open(name).do(ctx, rank, op, anything)
 	if err != nil {
 		return nil, named(err)
 	}

@@ -60,6 +60,9 @@ func (p packed) flat(s string) packed {
 	return append(binary.LittleEndian.AppendUint32(p, uint32(len(s))), s...)
 }
 
+func (p packed) brief(s string) packed { return append(p.short(len(s)), s...) }
+func (p packed) byte(n int) packed     { return append(p, byte(n)) }
+
 func (p packed) bit(b bool) packed {
 	if b {
 		return append(p, 1)
@@ -213,3 +216,5 @@ func (u *unpacked) flat() string {
 	}
 	return u.take(uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24)
 }
+
+func (u *unpacked) brief() string { return u.take(uint64(u.short())) }
