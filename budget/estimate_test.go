@@ -152,6 +152,7 @@ func TestABoundHasAllOfItsPartsAndNoMore(t *testing.T) {
 	next := budget.Prompt{Instrument: "x", Bytes: 2000, Template: 512, Counted: 400, CountedBytes: 1000, NewBytes: 1000}
 	roomy := next
 	roomy.Bytes = 8000
+	mid := budget.Prompt{Instrument: "x", Bytes: 6000, Template: 512, Counted: 1100, CountedBytes: 4000, NewBytes: 100}
 	large := budget.Prompt{Instrument: "x", Bytes: 12_000, Template: 512, Counted: 4000, CountedBytes: 10_000, NewBytes: 1000}
 	dense := budget.Used{Prompt: budget.Prompt{Instrument: "x", Bytes: 1000}, PromptTokens: 1000}
 	for _, tc := range []struct {
@@ -167,6 +168,7 @@ func TestABoundHasAllOfItsPartsAndNoMore(t *testing.T) {
 		{"what is new is no fault of the supplier's", "", []budget.Used{{Prompt: large, PromptTokens: 10_000}}, large, 4000*9/4*11/10 + 1000},
 		{"a template seen to be larger", "", []budget.Used{{Prompt: next, PromptTokens: 2400}}, next, 400 + 1100 + 1000},
 		{"and what it says of large prompts", "", []budget.Used{{Prompt: next, PromptTokens: 2400}}, large, 6000 + 1000},
+		{"of a larger prompt it is the supplier", "", []budget.Used{{Prompt: mid, PromptTokens: 1800}}, large, 6801 + 1000},
 		{"no template is that large", "", []budget.Used{{Prompt: roomy, PromptTokens: 4400}}, large, 12_512},
 		{"a prompt denser than its bytes is no fault of its template", "", []budget.Used{{Prompt: budget.Prompt{Instrument: "x", Bytes: 1000, Counted: 900, CountedBytes: 100, NewBytes: 900}, PromptTokens: 1001}}, large, 6000 + 1102},
 		{"dense text is no denser than its bytes", budget.EstimateCalibrated, slices.Repeat([]budget.Used{dense}, 32), next, 912 + 1000},
@@ -183,7 +185,7 @@ func TestABoundHasAllOfItsPartsAndNoMore(t *testing.T) {
 	}
 }
 
-// prompts of ten thousand bytes, counted by suppliers in turn, that each go on from the one before.
+// suppliersInTurn count prompts of ten thousand bytes that each go on from the one before.
 func suppliersInTurn(e *budget.Estimator, pairs int, tokens ...int64) {
 	for i := range pairs {
 		p := budget.Prompt{Instrument: "x", Bytes: 10_000, Template: 512, Counted: tokens[i%len(tokens)], CountedBytes: 9000, NewBytes: 1000}
@@ -216,6 +218,18 @@ func TestCalibrationLearnsHowFarApartSuppliersAre(t *testing.T) {
 				t.Errorf("the bound is %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestSmallPromptsDoNotSayHowFarApartSuppliersAre(t *testing.T) {
+	small := budget.Prompt{Instrument: "x", Bytes: 2000, Template: 512, Counted: 500, CountedBytes: 1900, NewBytes: 100}
+	next := budget.Prompt{Instrument: "x", Bytes: 10_000, Template: 512, Counted: 2500, CountedBytes: 9000, NewBytes: 1000}
+	e := estimator(t, budget.EstimateCalibrated)
+	for range 40 {
+		e.Observe(budget.Used{Prompt: small, PromptTokens: 500}, monday)
+	}
+	if got := e.Prompt(next, monday); got != 2750+512 { // all of it by density
+		t.Errorf("the bound is %d", got)
 	}
 }
 
