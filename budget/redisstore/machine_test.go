@@ -17,13 +17,16 @@ import (
 // TestRandomOperationsAreAnsweredLikeTheMemoryStore gives both the same operations and wants the same answers.
 func TestRandomOperationsAreAnsweredLikeTheMemoryStore(t *testing.T) {
 	srv := startServer(t)
-	histories, steps := 6, 250
+	histories, steps := 8, 250
 	if os.Getenv("GRIDLOOP_LONG") != "" {
 		histories, steps = 60, 1000
 	}
 	for seed := range histories {
 		ours, reference := New(srv.closing(t), prefix()), budget.NewMemory(budget.Volatile())
-		m := machine{T: t, rnd: rand.New(rand.NewPCG(uint64(seed), 5)), stores: [2]budget.Store{ours, reference}}
+		m := machine{T: t, rnd: rand.New(rand.NewPCG(uint64(seed), 5)), stores: [2]budget.Store{ours, reference}, caps: machineCaps}
+		if seed%2 == 1 { // without the rolling cap most calls are of the plainest form
+			m.caps = m.caps[:4]
+		}
 		m.run(steps)
 		if err := ours.Close(); err != nil {
 			t.Fatal(err)
@@ -36,6 +39,7 @@ type machine struct {
 	rnd      *rand.Rand
 	stores   [2]budget.Store
 	versions [2]int64
+	caps     []budget.Cap
 	ids      []string
 	trace    []string
 }
@@ -56,7 +60,7 @@ func (m *machine) amounts() budget.Amounts {
 
 func (m *machine) run(steps int) {
 	m.both("define", func(s budget.Store, i int) (any, error) {
-		v, err := s.Define(m.Context(), "a", "test", machineCaps)
+		v, err := s.Define(m.Context(), "a", "test", m.caps)
 		m.versions[i] = v
 		return nil, err
 	})
@@ -165,9 +169,17 @@ func (m *machine) reserve(n int) {
 			swap = ""
 		}
 	}
+	from := ""
+	if m.rnd.IntN(3) == 0 && len(m.ids) > 0 {
+		from = m.ids[max(0, len(m.ids)-1-m.rnd.IntN(8))]
+	}
 	now := time.Now()
-	op := budget.ReserveOp{ID: id, Scopes: []budget.Scope{account, run, tenant}, Amounts: m.amounts(), Lease: time.Hour, Idle: m.rnd.IntN(3) == 0, Swap: swap, DryRun: m.rnd.IntN(15) == 0}
-	for i, scopes := range [][]budget.Scope{{account}, {tenant}, {run}, {run, tenant}, {tenant}} {
+	op := budget.ReserveOp{ID: id, Scopes: []budget.Scope{account, run, tenant}, Amounts: m.amounts(), Lease: time.Hour, Idle: m.rnd.IntN(3) == 0, Swap: swap,
+		From: from, DryRun: m.rnd.IntN(15) == 0}
+	if op.Idle && m.rnd.IntN(2) == 0 {
+		op.Amounts.NanoUSD *= 4
+	}
+	for i, scopes := range [][]budget.Scope{{account}, {tenant}, {run}, {run, tenant}, {tenant}}[:len(m.caps)] {
 		op.Links = append(op.Links, budget.Link{Cap: machineCaps[i].ID(), Scopes: scopes, Window: machineCaps[i].Per.At(now)})
 	}
 	old := m.rnd.IntN(30) == 0
@@ -217,7 +229,7 @@ func (m *machine) rare() {
 			open, err := s.Open(m.Context(), "a", "r1")
 			ids := []string{}
 			for _, r := range open {
-				ids = append(ids, fmt.Sprint(r.ID, r.Scopes, r.Idle, r.Reserved.NanoUSD))
+				ids = append(ids, fmt.Sprint(r.ID, r.Scopes, r.Idle, r.Reserved.NanoUSD, r.Actual.NanoUSD))
 			}
 			return ids, err
 		})
