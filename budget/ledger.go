@@ -45,8 +45,9 @@ type Config struct {
 	Check func(Cap) error
 }
 
-// Ledger admits spending and settles it. It is safe for concurrent use, starts no goroutine, and any number of ledgers, in
-// any number of processes, may work on one store.
+// Ledger admits spending and settles it; what a part of a program must be able to spend whatever the others do, it keeps for
+// that part ([Request.From]). It is safe for concurrent use, starts no goroutine, and any number of ledgers, in any number of
+// processes, may work on one store.
 type Ledger struct {
 	store   Store
 	traits  Traits

@@ -240,10 +240,8 @@ func allowanceWhoseLeaseIsOver(w *world) {
 	// One that is renewed stands on, also when it has lent all that it has.
 	allowance = w.keep(l, 30, "")
 	call := w.draw(l, 30, allowance)
-	w.ok(l.Renew(w.ctx, allowance, short))
 	w.ok(l.Renew(w.ctx, allowance, long))
-	w.pass(short)
-	w.sweep(l)
+	w.lent(l, allowance, money(30), money(30))
 	w.settle(l, call, 10)
 	w.lent(l, allowance, money(30), money(10))
 	w.stands(l, cap, sums{settled: 20, held: 60})
