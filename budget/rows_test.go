@@ -51,6 +51,14 @@ func TestRowsAreFoundByTheirIDs(t *testing.T) {
 		if n != len(want) || b.used != n || len(b.long) > n || len(b.buckets) > 64 {
 			t.Fatalf("%d rows, %d used, %d long, table of %d; want %d", n, b.used, len(b.long), len(b.buckets), len(want))
 		}
+		for _, r := range want {
+			b.remove(r)
+		}
+		for i := range b.buckets {
+			if k := &b.buckets[i]; k.lo != 0 || k.hi != 0 || k.over != 0 {
+				t.Fatalf("bucket %d of an empty table has %+v", i, *k)
+			}
+		}
 	}
 }
 
