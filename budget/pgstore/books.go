@@ -139,6 +139,7 @@ type count struct {
 type row struct {
 	rules.Row
 	links string // as they were read
+	kept  int64  // ended: until when
 	fresh bool
 	dirty bool
 	err   error
@@ -230,11 +231,14 @@ func (b *books) touchCount(c *count) {
 	}
 }
 
-func (r *row) due() (ended bool, due int64) {
+func (r *row) due(now int64) (ended bool, due int64) {
 	if r.State == budget.StateOpen {
 		return false, r.Expires
 	}
-	return true, r.KeepUntil
+	if r.kept == 0 {
+		r.kept = inTurn(r.KeepUntil, now)
+	}
+	return true, r.kept
 }
 
 // queueWrites queues what was changed, each table in one statement.
@@ -260,7 +264,7 @@ func (b *books) queueReserved() {
 	usage, corrections := make([]*string, 0, n), make([]string, 0, n)
 	froms, taken := make([][]byte, 0, n), make([]*string, 0, n)
 	for _, r := range b.reserved {
-		over, at := r.due()
+		over, at := r.due(b.now)
 		ids, scopes, states, ended, due = append(ids, []byte(r.ID)), append(scopes, codec.EncodeScopes(r.Scopes)), append(states, string(r.State)), append(ended, over), append(due, at)
 		admitted, expires, idle, late = append(admitted, r.Admitted), append(expires, r.Expires), append(idle, r.Idle), append(late, r.Late)
 		swaps, bounds, actuals = append(swaps, []byte(r.Swap)), append(bounds, codec.EncodeAmounts(r.Bound)), append(actuals, codec.EncodeAmounts(r.Actual))
@@ -286,7 +290,7 @@ func (b *books) queueTransformed() {
 	due, expires := make([]int64, 0, n), make([]int64, 0, n)
 	usage, corrections, taken := make([]*string, 0, n), make([]string, 0, n), make([]*string, 0, n)
 	for _, r := range b.transformed {
-		over, at := r.due()
+		over, at := r.due(b.now)
 		ids, states, ended, due, expires = append(ids, []byte(r.ID)), append(states, string(r.State)), append(ended, over), append(due, at), append(expires, r.Expires)
 		late, actuals, usage = append(late, r.Late), append(actuals, codec.EncodeAmounts(r.Actual)), append(usage, r.usage())
 		links, corrections, taken = append(links, codec.EncodeLinks(r.Links)), append(corrections, codec.EncodeCorrections(r.Corrections)), append(taken, r.taken())

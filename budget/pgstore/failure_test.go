@@ -727,6 +727,40 @@ func TestTablesStayBounded(t *testing.T) {
 	}
 }
 
+// All that a month counts is to be forgotten at the same time. If it is too much, the latest are kept.
+func TestLatestEndedReservationsAreKept(t *testing.T) {
+	const keep, calls = 16, 80
+	wall := stopped(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
+	s := closing(t, fresh(t, Keep(keep)))
+	s.clock = wall.now
+	l := ledger(t, s, budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: 1000, Per: budget.Month(nil)})
+	settle := func(i int) (budget.Settlement, error) {
+		return l.Settle(t.Context(), fmt.Sprint(i), budget.Amounts{NanoUSD: 1})
+	}
+	for i := range calls {
+		_, err := l.Reserve(t.Context(), money(fmt.Sprint(i), 1))
+		must(t, err)
+		_, err = settle(i)
+		must(t, err)
+		wall.pass(time.Second)
+	}
+	for range 2 {
+		_, err := l.Sweep(t.Context(), 1)
+		must(t, err)
+	}
+	for i := calls - keep; i < calls; i++ {
+		if again, err := settle(i); err != nil || !again.Duplicate {
+			t.Errorf("call %d of %d: %+v, %v", i, calls, again, err)
+		}
+	}
+	if _, err := settle(calls - 2*keep); !errors.Is(err, budget.ErrUnknownReservation) {
+		t.Errorf("an old one: %v", err)
+	}
+	if n := s.number(t, "SELECT count(*) FROM @reservation"); n > keep+keep/4 {
+		t.Errorf("%d are kept of %d", n, keep)
+	}
+}
+
 func TestEndedReservationsAreKeptForADayBeyondTheirWindow(t *testing.T) {
 	wall := stopped(time.Now().Truncate(time.Second))
 	s := closing(t, fresh(t))

@@ -289,7 +289,7 @@ func (b *books) readRow(also func(*row)) func(pgx.Rows) error {
 		} else {
 			r.ID, r.State, r.Swap, r.From = string(id), budget.State(state), string(swap), string(from)
 			if r.State != budget.StateOpen {
-				r.KeepUntil = due
+				r.KeepUntil, r.kept = due, due
 			}
 			r.err = r.decode(scopes, bound, actual, usage, corrections, taken)
 			b.rows[r.ID] = r

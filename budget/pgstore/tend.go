@@ -24,6 +24,11 @@ type tending struct {
 	tidy   int64
 }
 
+// inTurn is until when a reservation is kept that ends now. All of a month are kept until the same instant, and if that is more
+// than Keep, those that ended first go first: so each is kept a little longer than must be, by its turn. A turn is a
+// hundred-millionth of what is left, up to 32 s in a hundred years.
+func inTurn(until, now int64) int64 { return until + int64(40*time.Second) - (until-now)/100_000_000 }
+
 // tend forgets a little of what is old. What fails is tried again after a later batch.
 func (s *Store) tend(conn *pgxpool.Conn, a *account) {
 	if conn.Conn().IsClosed() {
