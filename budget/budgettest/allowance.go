@@ -10,9 +10,6 @@ import (
 	"github.com/gridloop/gridloop/budget"
 )
 
-// WithoutAllowances leaves out what a store must do for [budget.ReserveOp.From], with the reason why it does not yet.
-func WithoutAllowances(reason string) Option { return func(s *suite) { s.noAllowances = reason } }
-
 // keep sets money aside, to be drawn from.
 func (w *world) keep(l *budget.Ledger, nano int64, from string, words ...string) string {
 	w.Helper()

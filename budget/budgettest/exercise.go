@@ -38,8 +38,6 @@ type suite struct {
 	virtual bool
 	except  map[string]string
 	advance func(budget.Store, time.Duration)
-
-	noAllowances string // why
 }
 
 // Exercise runs the whole suite. open is called once per test and returns an empty store that accepts every cap; the test
@@ -133,10 +131,6 @@ func Exercise(t *testing.T, open func(t *testing.T) budget.Store, opts ...Option
 			excused++
 			continue
 		}
-		if s.noAllowances != "" && (strings.Contains(test.name, "allowance") || strings.Contains(test.name, "draw")) {
-			t.Logf("not asked: %s: %s", test.name, s.noAllowances)
-			continue
-		}
 		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
 			s.in(t, func(t *testing.T) { test.run(newWorld(t, s)) })
 		})
@@ -162,9 +156,7 @@ type world struct {
 	virtual bool
 	advance func(budget.Store, time.Duration)
 	moved   time.Duration // by advance
-
-	noAllowances string // why
-	serial       int
+	serial  int
 }
 
 func newWorld(t *testing.T, s *suite) *world {
@@ -174,7 +166,7 @@ func newWorld(t *testing.T, s *suite) *world {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return &world{T: t, ctx: t.Context(), store: store, virtual: s.virtual, advance: s.advance, noAllowances: s.noAllowances}
+	return &world{T: t, ctx: t.Context(), store: store, virtual: s.virtual, advance: s.advance}
 }
 
 // short is a lease that runs out in a test, but not between two operations on a busy disk; long one that does not.

@@ -174,7 +174,7 @@ func (h *history) reserve(l *budget.Ledger, id string) string {
 		swap = h.m.res[req.Swap]
 	}
 	var from *modelRes
-	if h.noAllowances == "" && h.rnd.IntN(2) == 0 && len(h.m.ids) > 0 {
+	if h.rnd.IntN(2) == 0 && len(h.m.ids) > 0 {
 		req.From = h.allowance()
 		from = h.m.res[req.From]
 		if h.rnd.IntN(3) > 0 { // as the allowance's, or it lends nothing

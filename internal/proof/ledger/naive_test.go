@@ -242,7 +242,7 @@ func TestWrongStoresDoNotFollowTheReference(t *testing.T) {
 			for round := 0; round < 40 && !found && (round == 0 || !test.right); round++ { // chance decides which history finds it
 				must(t, flag.Set("rapid.seed", fmt.Sprint(round+1)))
 				test.store.Store = budget.NewMemory(budget.Volatile())
-				found = refuted(t, func(t rapid.TB) { follow(untimed{t}, []budget.Store{test.store}, false, true) })
+				found = refuted(t, func(t rapid.TB) { follow(untimed{t}, []budget.Store{test.store}, false) })
 			}
 			if found == test.right {
 				t.Fatalf("found out: %v", found)

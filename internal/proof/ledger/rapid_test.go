@@ -29,7 +29,7 @@ func TestStoresFollowTheReference(t *testing.T) {
 			each(t, kinds, true, func(t *testing.T, k kind) {
 				address := k.place(t)
 				replicas := []budget.Store{k.replica(t, address), k.replica(t, address)}
-				if n := follow(untimed{t}, replicas, k.virtual, !k.noAllowances); n < checks && !t.Failed() {
+				if n := follow(untimed{t}, replicas, k.virtual); n < checks && !t.Failed() {
 					t.Errorf("%d checks, want %d", n, checks)
 				}
 			})
@@ -41,10 +41,10 @@ func TestStoresFollowTheReference(t *testing.T) {
 type untimed struct{ rapid.TB }
 
 // follow answers how many histories there were.
-func follow(t rapid.TB, replicas []budget.Store, virtual, draws bool) (n int) {
+func follow(t rapid.TB, replicas []budget.Store, virtual bool) (n int) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
-		newMachine(t, replicas, fmt.Sprintf("check %d", n), virtual, draws).run(t)
+		newMachine(t, replicas, fmt.Sprintf("check %d", n), virtual).run(t)
 	})
 	return n
 }
@@ -55,17 +55,16 @@ type machine struct {
 	ctx     context.Context
 	ledgers []*budget.Ledger
 	virtual bool
-	draws   bool
 	serial  int
 	peaks   map[string]int64
 }
 
-func newMachine(t *rapid.T, replicas []budget.Store, account string, virtual, draws bool) *machine {
+func newMachine(t *rapid.T, replicas []budget.Store, account string, virtual bool) *machine {
 	window := budget.Lifetime()
 	if virtual {
 		window = budget.Fixed(7*time.Minute, time.Time{})
 	}
-	m := &machine{ctx: context.Background(), virtual: virtual, draws: draws, peaks: map[string]int64{}, reference: reference{rows: map[string]*entry{}, caps: []budget.Cap{
+	m := &machine{ctx: context.Background(), virtual: virtual, peaks: map[string]int64{}, reference: reference{rows: map[string]*entry{}, caps: []budget.Cap{
 		{For: budget.Each("tenant"), Meter: budget.MeterMoney, Limit: 100, Per: budget.Lifetime()},
 		{For: budget.Account(), Meter: budget.MeterMoney, Limit: 150, Per: budget.Rolling(10 * time.Minute)},
 		{For: budget.Each("tenant"), Meter: budget.MeterTokens, Limit: 30, Per: budget.Rolling(time.Hour)},
@@ -188,13 +187,13 @@ func (m *machine) doReserve(t *rapid.T) {
 		r.Swap, swap = m.any(t)
 	}
 	var from *entry
-	if ids := m.idle(); m.draws && len(ids) > 0 && rapid.IntRange(0, 3).Draw(t, "draws") > 0 {
+	if ids := m.idle(); len(ids) > 0 && rapid.IntRange(0, 3).Draw(t, "draws") > 0 {
 		r.From = rapid.SampledFrom(ids).Draw(t, "from")
 		if from = m.rows[r.From]; rapid.IntRange(0, 3).Draw(t, "same") > 0 {
 			who = from.tenant
 			r.Scopes = tenant(who)
 		}
-	} else if m.draws && len(m.rows) > 0 && rapid.IntRange(0, 9).Draw(t, "draws from any") == 0 {
+	} else if len(m.rows) > 0 && rapid.IntRange(0, 9).Draw(t, "draws from any") == 0 {
 		r.From, from = m.any(t)
 	}
 	g, err := m.ledger(t).Reserve(m.ctx, r)

@@ -31,15 +31,13 @@ type kind struct {
 	place func(t testing.TB) string
 	// open is one more replica at an address.
 	open func(address string) budget.Store
-
-	noAllowances bool
 }
 
 var kinds = []kind{
-	{"memory", true, newMemory, func(address string) budget.Store { return memories[address] }, false},
-	{"sqlite", true, newFile, func(address string) budget.Store { return sqlitestore.At(address, sqlitestore.Busy(patience)) }, false},
-	{"redis", false, newRedis, func(address string) budget.Store { return openRedis(address) }, true},
-	{"postgres", false, newPostgres, openPostgres, false},
+	{"memory", true, newMemory, func(address string) budget.Store { return memories[address] }},
+	{"sqlite", true, newFile, func(address string) budget.Store { return sqlitestore.At(address, sqlitestore.Busy(patience)) }},
+	{"redis", false, newRedis, func(address string) budget.Store { return openRedis(address) }},
+	{"postgres", false, newPostgres, openPostgres},
 }
 
 // shared are the kinds that outlive a process.
