@@ -395,6 +395,13 @@ func rollingRemembers(w *world) {
 	_, err := l.TrueUp(w.ctx, id, money(50), "receipt")
 	w.ok(err)
 	w.stands(l, cap, sums{})
+	w.until(reset, -25*time.Hour)
+	id = w.spent(l, 60) // who asks next may be the one to forget all that the count had
+	w.stands(l, cap, sums{settled: 60})
+	w.denied(l, 41, budget.ErrSpent)
+	_, err = l.TrueUp(w.ctx, id, money(50), "receipt")
+	w.ok(err)
+	w.stands(l, cap, sums{settled: 50})
 }
 
 // Many callers on several ledgers never pass the cap, while buckets leave.

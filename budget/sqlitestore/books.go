@@ -71,6 +71,7 @@ type count struct {
 	run          string
 	dropped      bool
 	fresh, dirty bool
+	gone         bool // deleted
 }
 
 // row is a row of budget_reservation.

@@ -56,10 +56,9 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 		if known[i], err = b.countOf(a, l); err != nil {
 			return err
 		}
-		if known[i] == nil { // in no map until it is admitted to
-			known[i] = &count{fresh: true, Count: rules.Count{Cap: a.caps[l.Cap], Scopes: append([]budget.Scope(nil), l.Scopes...), Span: l.Window}}
+		if known[i] == nil {
+			known[i] = a.newCount(l)
 		}
-		counts[i] = &known[i].Count
 	}
 	if !op.DryRun {
 		if err := b.sweep(a, rules.SweepEach, ans); err != nil {
@@ -68,6 +67,12 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 		if err := b.compact(a, rules.SweepEach); err != nil {
 			return err
 		}
+	}
+	for i := range known {
+		if known[i].gone { // compact has found nothing left to count in it
+			known[i] = a.newCount(&op.Links[i])
+		}
+		counts[i] = &known[i].Count
 	}
 	var freezes []budget.Freeze
 	for _, scope := range op.Scopes {
@@ -125,6 +130,11 @@ func (b *books) reserve(name string, op *budget.ReserveOp, ans *budget.Answer) e
 	a.reserved = append(a.reserved, r)
 	a.nextDue = min(a.nextDue, r.Expires)
 	return nil
+}
+
+// newCount is in no map until a reservation is admitted to it.
+func (a *account) newCount(l *budget.Link) *count {
+	return &count{fresh: true, Count: rules.Count{Cap: a.caps[l.Cap], Scopes: append([]budget.Scope(nil), l.Scopes...), Span: l.Window}}
 }
 
 // staleness is what the ledger must look up again.
@@ -302,6 +312,7 @@ func (b *books) deleteCount(a *account, c *count) error {
 	if err := b.write("DELETE FROM budget_count WHERE id = ?", c.ID); err != nil {
 		return err
 	}
+	c.gone = true
 	delete(a.byID, c.ID)
 	if !c.dropped {
 		key, err := keyOf(&budget.Link{Cap: c.Cap.Key, Scopes: c.Scopes, Window: c.Span})
