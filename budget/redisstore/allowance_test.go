@@ -85,3 +85,32 @@ func TestBooksThatWentBackInTimeLearnWhatWasDrawn(t *testing.T) {
 		t.Fatalf("reserve of what the share holds: %v", err)
 	}
 }
+
+// What was drawn from an allowance that is forgotten is not another's of that name.
+func TestDrawsReturnToTheAllowanceTheyCameFromOnly(t *testing.T) {
+	store := New(startServer(t).closing(t), Keep(1))
+	defer store.Close()
+	l := openLedger(t, store, moneyCap(budget.Account(), 100))
+	share := func(nano int64) {
+		t.Helper()
+		if _, err := l.Reserve(t.Context(), budget.Request{ID: "share", Idle: true, Amounts: budget.Amounts{NanoUSD: nano}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	share(50)
+	draw(t, l, "share", "first", 20)
+	if err := l.Release(t.Context(), "share"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"1", "2", "3", "4"} {
+		take(t, l, id, 1)
+		settle(t, l, id, 0)
+	}
+	share(40)
+	draw(t, l, "share", "second", 10)
+	stands(t, l, 0, 60)
+	settle(t, l, "first", 5)
+	stands(t, l, 5, 40)
+	settle(t, l, "second", 5)
+	stands(t, l, 10, 35)
+}
