@@ -102,7 +102,7 @@ func TestDrawsReturnToTheAllowanceTheyCameFromOnly(t *testing.T) {
 	if err := l.Release(t.Context(), "share"); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"1", "2", "3", "4"} {
+	for _, id := range []string{"t1", "t2", "t3", "t4"} { // of the same end, and later in the alphabet, so that it is the first to go
 		take(t, l, id, 1)
 		settle(t, l, id, 0)
 	}
