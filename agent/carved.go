@@ -297,7 +297,6 @@ func (r *run) releaseCarve(ctx context.Context) {
 	if c == nil {
 		return
 	}
-	c.renewal.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.id != "" && !r.release(ctx, c.id) {

@@ -486,3 +486,34 @@ func TestAShareThatIsUsedUpIsNotTakenAgain(t *testing.T) {
 	}
 	nothingHeld(t, l)
 }
+
+// A run that stands in line for a cap without its share has its share all the while, also of caps that others have filled.
+func TestARunInLineKeepsItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMarket(t, gridtest.Config{})
+		turns(m, say("done"))
+		prime := budget.Cap{For: budget.One("tier", "prime"), Meter: budget.MeterMoney, Limit: budget.USD(0.5), Per: budget.Day(nil)}
+		l := ledgerOf(t, tenantDay(budget.USD(1)), prime)
+		for id, r := range map[string]budget.Request{
+			"tenant": {Scopes: []budget.Scope{acme}, Amounts: budget.Amounts{NanoUSD: budget.USD(0.4)}, Lease: time.Hour},
+			"tier":   {Scopes: []budget.Scope{{Kind: "tenant", Name: "beta"}, {Kind: "tier", Name: "prime"}}, Amounts: budget.Amounts{NanoUSD: budget.USD(0.5)}},
+		} {
+			r.ID = id
+			if _, err := l.Reserve(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.AfterFunc(20*time.Second, func() { _ = l.Void(context.Background(), "tier", budget.ProofNeverDispatched) })
+		limits := kept(budget.USD(0.6))
+		limits.Wait = time.Minute
+		a := open(t, m, agent.Config{Ledger: l, Limits: limits, Spending: agent.Spending{Held: agent.HeldLine}})
+		res, err := agent.Run[string](t.Context(), a, "go", agent.Tenant("acme"))
+		stands(t, res, err)
+		if err != nil || res.Stop != agent.StopCompleted || res.Waited < 20*time.Second || res.Waited > 30*time.Second {
+			t.Errorf("%q, stopped by %s after waiting for %v: %v", res.Text, res.Stop, res.Waited, err)
+		}
+		if s := state(t, l, tenantDay(0).ID(), acme); s.Held != budget.USD(0.4) {
+			t.Errorf("%+v", s)
+		}
+	})
+}
