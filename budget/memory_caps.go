@@ -250,7 +250,9 @@ func (m *Memory) Forget(_ context.Context, account string, run Scope) error {
 	b.closed[run] = until
 	b.closing.push(closing{run, until})
 	for b.closing.len() > b.keep || b.closing.len() > 0 && b.closing.first().until <= now {
-		delete(b.closed, b.closing.first().run)
+		if c := b.closing.first(); b.closed[c.run] == c.until { // else it was forgotten again since
+			delete(b.closed, c.run)
+		}
 		b.closing.pop()
 	}
 	return nil

@@ -230,6 +230,34 @@ func TestARunWithoutACapOfItsOwnIsForgottenToo(t *testing.T) {
 	}
 }
 
+func TestARunIsForgottenTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := budget.Open(t.Context(), budget.Config{Store: budget.NewMemory(budget.Volatile())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := budget.Scope{Kind: "run", Name: "nightly"}
+		for night := range 3 {
+			r := budget.Request{ID: fmt.Sprint(night), Scopes: []budget.Scope{run}, Amounts: budget.Amounts{NanoUSD: 5}}
+			if _, err := l.Reserve(t.Context(), r); err != nil {
+				t.Fatalf("night %d: %v", night, err)
+			}
+			if _, err := l.Settle(t.Context(), r.ID, r.Amounts); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Forget(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(23 * time.Hour)
+			r.ID += " too late"
+			if _, err := l.Reserve(t.Context(), r); !errors.Is(err, budget.ErrClosed) {
+				t.Fatalf("night %d: reserve for a run that was forgotten: %v", night, err)
+			}
+			time.Sleep(2 * time.Hour)
+		}
+	})
+}
+
 func TestManyRunCapsAreLearntInFull(t *testing.T) {
 	m := budget.NewMemory()
 	a, err := budget.Open(t.Context(), budget.Config{Store: m, Caps: []budget.Cap{{For: budget.Each("run"), Meter: budget.MeterMoney, Limit: 10, Per: budget.Lifetime()}}})
