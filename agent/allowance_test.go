@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/gridloop/gridloop/budget"
@@ -102,5 +103,17 @@ func TestTheAnswerHasTheRoomThatItsAllowancePaysFor(t *testing.T) {
 		if got := r.finalRoom(in); got != tc.want {
 			t.Errorf("%s: %d bytes, want %d", tc.name, got, tc.want)
 		}
+	}
+}
+
+// A refusal passes through several hands; what it found is announced by the first.
+func TestNewsOfARefusalAreToldOnce(t *testing.T) {
+	r := &run{events: newQueue()}
+	d := &budget.DeniedError{Crossed: []budget.Crossing{{Cap: "c", Percent: 50}}}
+	r.crossedBy(d)
+	r.crossedBy(fmt.Errorf("again: %w", d))
+	r.crossedBy(nil)
+	if told, ok := r.events.next(); !ok || len(told) != 1 || told[0] != (CapCrossed{Cap: "c", Percent: 50}) {
+		t.Errorf("%+v", told)
 	}
 }

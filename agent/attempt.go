@@ -51,7 +51,6 @@ func (c *modelCall) Begin(ctx context.Context, at *grid.Attempt) (context.Contex
 		return ctx, err
 	}
 	r.left(r.grant.Left)
-	r.crossed(r.grant.Crossed)
 	c.reserved = amount.NanoUSD
 	c.openSpan(ctx)
 	actx, span := r.a.tracing.Attempt(c.spanCtx, tracing.AttemptStart{URL: at.URL, Number: at.Number, Start: at.Start, Instrument: at.Instrument, Reservation: id})
@@ -196,6 +195,14 @@ func (r *run) left(caps []budget.CapState) {
 	caps = r.carve.open(caps)
 	if len(caps) > 0 {
 		r.leftNanoUSD, r.leftPercent = left(caps)
+	}
+}
+
+// crossedBy announces what a refusal found on its way: leases of others that were over, and are charged now.
+func (r *run) crossedBy(err error) {
+	if d, ok := errors.AsType[*budget.DeniedError](err); ok {
+		r.crossed(d.Crossed)
+		d.Crossed = nil // it is said once
 	}
 }
 

@@ -112,7 +112,11 @@ func (c *carve) holds(s *budget.CapState) bool {
 // the run; r.grant has the answer. What the ledger no longer knows, to be taken from or
 // to be swapped, is left out of req.
 func (r *run) reserve(ctx context.Context, req *budget.Request) error {
-	return r.carve.reserve(r, req, func() error { return r.ledger.ReserveInto(ctx, req, &r.grant) })
+	err := r.carve.reserve(r, req, func() error { return r.ledger.ReserveInto(ctx, req, &r.grant) })
+	if err == nil {
+		r.crossed(r.grant.Crossed)
+	}
+	return err
 }
 
 func (c *carve) reserve(r *run, req *budget.Request, ask func() error) error {
@@ -136,6 +140,7 @@ func (c *carve) reserve(r *run, req *budget.Request, ask func() error) error {
 	if d, ok := errors.AsType[*budget.DeniedError](err); ok {
 		c.doubt(d)
 	}
+	r.crossedBy(err)
 	return err
 }
 

@@ -70,6 +70,7 @@ func (c *modelCall) waitHeld(ctx context.Context, err error) error {
 	case err == nil:
 		// Not yet an allowance: it pays for nothing until ensureAllowance has fitted it.
 		r.allowance = allowance{id: id, amount: room, scopes: scopes}
+		r.crossed(grant.Crossed)
 	case ctx.Err() != nil:
 		outcome = "canceled"
 	case wctx.Err() != nil:

@@ -446,8 +446,9 @@ func (c *modelCall) chargeDead(ctx context.Context) {
 		return
 	}
 	for _, o := range open {
-		_, err := c.r.ledger.Charge(ctx, o.ID)
+		s, err := c.r.ledger.Charge(ctx, o.ID)
 		c.r.blameOn(err)
+		c.r.crossed(s.Crossed)
 	}
 }
 

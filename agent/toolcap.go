@@ -87,6 +87,7 @@ func (r *run) pay(ctx context.Context, op Op, name string, step int) (p paid, no
 	copy(scopes, r.scopes)
 	req := budget.Request{ID: p.id, Scopes: append(scopes, budget.Scope{Kind: budget.ScopeTool, Name: name}), Amounts: p.amounts, Lease: lease}
 	grant, err := r.ledger.Reserve(ctx, req)
+	r.crossedBy(err)
 	if errors.Is(err, budget.ErrHeld) {
 		grant, p.waited, err = r.payLater(ctx, req, op, step, err)
 	}
@@ -113,6 +114,7 @@ func (r *run) payLater(ctx context.Context, req budget.Request, op Op, step int,
 	if d := (*budget.DeniedError)(nil); err != nil && !errors.As(err, &d) && ctx.Err() == nil && wctx.Err() != nil {
 		err = denied // it never came to ask
 	}
+	r.crossedBy(err)
 	waited := time.Since(began)
 	emit(r, HeldDone{Step: step, Waited: waited, OK: err == nil})
 	return grant, waited, err
@@ -125,9 +127,11 @@ func (r *run) countDead(ctx context.Context, key string) error {
 		return err
 	}
 	for _, o := range open {
-		if _, err := r.ledger.Charge(ctx, o.ID); err != nil {
+		s, err := r.ledger.Charge(ctx, o.ID)
+		if err != nil {
 			return err
 		}
+		r.crossed(s.Crossed)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ func (l *Ledger) ReserveWait(ctx context.Context, r Request) (Grant, error) {
 	}
 	defer func() { l.line.leave(w) }()
 	var denied *DeniedError
+	var crossed []Crossing
+	var expired []string
 	if l.line.waiting.Load() > 0 && r.validate() == nil {
 		l.line.behind(l.places(&r), w)
 	}
@@ -43,8 +45,15 @@ func (l *Ledger) ReserveWait(ctx context.Context, r Request) (Grant, error) {
 		switch {
 		case err == nil:
 			w.served = true
+			g.Crossed, g.Expired = append(crossed, g.Crossed...), append(expired, g.Expired...)
 			return g, nil
-		case !errors.Is(err, ErrHeld) || !errors.As(err, &denied):
+		case !errors.As(err, &denied):
+			return Grant{}, err
+		}
+		// The news of every refusal are in the last answer, or nobody would hear of them.
+		crossed, expired = append(crossed, denied.Crossed...), append(expired, denied.Expired...)
+		denied.Crossed, denied.Expired = crossed, expired
+		if !errors.Is(err, ErrHeld) {
 			return Grant{}, err
 		}
 		l.line.join(place{denied.count(), r.From}, w)

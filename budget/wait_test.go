@@ -372,3 +372,52 @@ func TestWhoDrawsStandsInALineOfItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// What was found out while somebody waited is said in the end, whatever that is.
+func TestTheNewsOfAWaitAreInItsAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		then func(ctx context.Context, l *budget.Ledger) error
+		want error
+	}{
+		{"granted", func(ctx context.Context, l *budget.Ledger) error {
+			return l.Void(ctx, "other", budget.ProofNeverDispatched)
+		}, nil},
+		{"spent", func(ctx context.Context, l *budget.Ledger) error { _, err := l.Charge(ctx, "other"); return err }, budget.ErrSpent},
+		{"in vain", func(context.Context, *budget.Ledger) error { return nil }, context.DeadlineExceeded},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cap := accountCap(100)
+				cap.Soft = []int{20}
+				l := ledgerOn(t, budget.NewMemory(budget.Volatile()), cap)
+				for id, lease := range map[string]time.Duration{"dead": 5 * time.Second, "other": time.Hour} {
+					r := tokensOf(id, "a", map[string]int64{"dead": 20, "other": 80}[id])
+					r.Lease = lease
+					if _, err := l.Reserve(t.Context(), r); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				then := time.AfterFunc(10*time.Second, func() {
+					if err := tc.then(context.Background(), l); err != nil {
+						t.Error(err)
+					}
+				})
+				defer then.Stop()
+				g, err := l.ReserveWait(ctx, tokensOf("w", "a", 70))
+				if !errors.Is(err, tc.want) {
+					t.Fatal(err)
+				}
+				crossed, expired := g.Crossed, g.Expired
+				if d := (*budget.DeniedError)(nil); errors.As(err, &d) {
+					crossed, expired = d.Crossed, d.Expired
+				}
+				if len(crossed) != 1 || crossed[0].Percent != 20 || !slices.Equal(expired, []string{"dead"}) {
+					t.Errorf("crossed is %+v, expired %q", crossed, expired)
+				}
+			})
+		})
+	}
+}
