@@ -227,7 +227,11 @@ func (a *account) ask(ops []packed, learn bool, need need) (said []string, forgo
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	reply, err := s.eval(ctx, s.scripts[need], a.keys, args)
+	keys := a.keys
+	if need == plain {
+		keys = keys[:plainParts]
+	}
+	reply, err := s.eval(ctx, s.scripts[need], keys, args)
 	if err == nil && need == plain && reply[0] == headMore {
 		reply, err = s.eval(ctx, s.scripts[reservations], a.keys, args)
 	}

@@ -163,6 +163,13 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// parts are how the keys of an account end, in the order in which the script has them; its plainest form has the first of
+// them only.
+var parts = []string{"meta", "caps", "anchors", "closed", "counts", "rows", "leases", "ended", "open", "labels",
+	"records", "versions", "gone", "freezes", "turns", "runs", "changes", "ids", "lent"}
+
+const plainParts = 10
+
 // open is what the process knows of an account.
 func (s *Store) open(name string) *account {
 	s.mu.Lock()
@@ -170,8 +177,7 @@ func (s *Store) open(name string) *account {
 	a := s.accounts[name]
 	if a == nil {
 		a = &account{store: s, name: name, memory: newMemory()}
-		for _, part := range []string{"meta", "caps", "records", "versions", "gone", "anchors", "freezes", "closed",
-			"counts", "turns", "rows", "leases", "ended", "open", "runs", "changes", "ids", "lent", "labels"} {
+		for _, part := range parts {
 			a.keys = append(a.keys, s.prefix+":{a."+url.PathEscape(name)+"}:"+part)
 		}
 		s.accounts[name] = a

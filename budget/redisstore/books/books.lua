@@ -16,9 +16,11 @@
 --= MAX 9007199254740992
 --= SWEEP 8 KEEP_CHANGES 1000 KEEP_GONE 1024
 
---= META KEYS[1] CAPS KEYS[2] RECORDS KEYS[3] VERSIONS KEYS[4] GONE KEYS[5] ANCHORS KEYS[6] FREEZES KEYS[7] CLOSED KEYS[8]
---= COUNTS KEYS[9] TURNS KEYS[10] ROWS KEYS[11] LEASES KEYS[12] ENDED KEYS[13] OPEN KEYS[14] RUNS KEYS[15] CHANGES KEYS[16] IDS KEYS[17]
---= LENT KEYS[18] LABELS KEYS[19]
+-- The plainest form is given only the first ten.
+--= META KEYS[1] CAPS KEYS[2] ANCHORS KEYS[3] CLOSED KEYS[4] COUNTS KEYS[5] ROWS KEYS[6]
+--= LEASES KEYS[7] ENDED KEYS[8] OPEN KEYS[9] LABELS KEYS[10]
+--= RECORDS KEYS[11] VERSIONS KEYS[12] GONE KEYS[13] FREEZES KEYS[14] TURNS KEYS[15] RUNS KEYS[16]
+--= CHANGES KEYS[17] IDS KEYS[18] LENT KEYS[19]
 local call, encode, decode, spack, sunpack = redis.call, cmsgpack.pack, cmsgpack.unpack, struct.pack, struct.unpack
 local max, min = math.max, math.min
 local match, gmatch, sub, find, byte, rep = string.match, string.gmatch, string.sub, string.find, string.byte, string.rep
