@@ -22,7 +22,8 @@ func TestAShareWaitsForWhatOthersHold(t *testing.T) {
 		name  string
 		frees time.Duration
 		text  string
-	}{{"in time", 5 * time.Second, "done"}, {"too late", 15 * time.Second, "without it"}} {
+		waits time.Duration
+	}{{"in time", 5 * time.Second, "done", 5 * time.Second}, {"too late", 15 * time.Second, "without it", 10 * time.Second}} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMarket(t, gridtest.Config{})
@@ -54,8 +55,8 @@ func TestAShareWaitsForWhatOthersHold(t *testing.T) {
 				}
 				res, err := live.Result()
 				stands(t, res, err)
-				if err != nil || res.Text != tc.text || waits != 1 {
-					t.Errorf("%q after %d waits: %v", res.Text, waits, err)
+				if err != nil || res.Text != tc.text || waits != 1 || res.Waited < tc.waits || res.Elapsed > time.Second {
+					t.Errorf("%q after %d waits of %v and %v of work: %v", res.Text, waits, res.Waited, res.Elapsed, err)
 				}
 				time.Sleep(10 * time.Second)
 				nothingHeld(t, l)

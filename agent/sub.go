@@ -24,11 +24,12 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 	if problem != "" {
 		return r.subAnswer(ctx, call.ID, problem, &RunOut{Status: string(tools.StatusInvalidArguments)}), true
 	}
+	var p paid
 	if child.state.Phase == phaseStart {
 		// It is counted when it begins: a call that waited for its agent's own calls
 		// while holding a place among them could wait for itself.
-		p, no := r.pay(ctx, op, call.Name, op.Run.Step)
-		if no == nil {
+		var no *unpaid
+		if p, no = r.pay(ctx, op, call.Name, op.Run.Step); no == nil {
 			var waited time.Duration
 			waited, no = r.beginChild(ctx, op, child, call.Name)
 			p.waited += waited
@@ -57,7 +58,7 @@ func (r *run) sub(ctx context.Context, op Op) (Outcome, bool) {
 		out.Status = string(tools.StatusError)
 	}
 	answer := r.subAnswer(context.WithoutCancel(ctx), call.ID, s.toldAbove(text), out)
-	answer.Waited = s.Waited
+	answer.Waited = p.waited + s.Waited
 	answer.Canceled = ctx.Err() != nil
 	return answer, true
 }
