@@ -254,8 +254,8 @@ func (c *carve) took(req budget.Request, g budget.Grant, err error) {
 	c.renewal.keep(c.run.ledger, req.ID)
 	c.run.crossed(g.Crossed)
 	for _, s := range g.Left {
-		if s.Reset.IsZero() || c.share.Get(s.Meter) == 0 {
-			continue
+		if s.Reset.IsZero() || s.Start.IsZero() || c.share.Get(s.Meter) == 0 {
+			continue // a rolling window does not turn
 		}
 		// Reset is by the store's clock, by which the lease began now.
 		at := time.Now().Add(s.Reset.Sub(g.Expires.Add(-lease)))
@@ -308,6 +308,19 @@ func (r *run) releaseCarve(ctx context.Context) {
 		c.swap = c.id
 	}
 	c.id = ""
+}
+
+// lose lets the share run out of a run that was called and has broken off.
+func (r *run) lose(key string) {
+	r.mu.Lock()
+	child := r.children[key]
+	r.mu.Unlock()
+	if child == nil {
+		return
+	}
+	if c := child.ownCarve(); c != nil {
+		c.renewal.stop()
+	}
 }
 
 // shareInWords says what is kept, for people.

@@ -61,6 +61,7 @@ func (x *inProcess) one(ctx context.Context, op Op) (out Outcome, ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			out = r.broken(op, p)
+			r.lose(op.Key)
 		}
 		r.watch.end(slot)
 		out.Key, out.Issue, out.Start, out.End = op.Key, op.Issue, start, time.Now()
