@@ -188,3 +188,40 @@ func TestNoMoreEndedReservationsAreKeptThanAskedFor(t *testing.T) {
 		t.Errorf("the oldest: %v", err)
 	}
 }
+
+// Another process has reserved when there was one cap only.
+func TestADuplicateIsSettledOnTheCountsItWasReservedOn(t *testing.T) {
+	srv := startServer(t)
+	one, two := New(srv.closing(t)), New(srv.closing(t))
+	defer one.Close()
+	defer two.Close()
+	take(t, openLedger(t, one, moneyCap(budget.Account(), 100)), "1", 10)
+	l := openLedger(t, two, budget.Cap{For: budget.Account(), Meter: budget.MeterRequests, Limit: 9, Per: budget.Day(nil)})
+	r, err := l.Reserve(t.Context(), budget.Request{ID: "1", Amounts: budget.Amounts{NanoUSD: 10}})
+	if err != nil || !r.Duplicate {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	s, err := l.Settle(t.Context(), "1", budget.Amounts{NanoUSD: 4})
+	if err != nil || len(s.Left) != 1 || s.Left[0].Meter != budget.MeterMoney || s.Left[0].Settled != 4 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+}
+
+func TestThePlainestFormIsNotTriedWhileItIsTooPlain(t *testing.T) {
+	srv := startServer(t)
+	calls := map[string]int{}
+	store := New(seen{srv.closing(t), func(sha string) { calls[sha]++ }})
+	defer store.Close()
+	l := openLedger(t, store, moneyCap(budget.Account(), 1000))
+	take(t, l, "first", 1)
+	if err := l.Freeze(t.Context(), budget.Scope{Kind: "tenant", Name: "t"}, "why", time.Time{}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	clear(calls)
+	for i := range 10 {
+		take(t, l, fmt.Sprint(i), 1)
+	}
+	if n := calls[store.scripts[plain].sha]; n != 1 || calls[store.scripts[reservations].sha] != 10 {
+		t.Errorf("calls %v: the plainest form was tried %d times", calls, n)
+	}
+}

@@ -29,6 +29,7 @@ type hold struct {
 	id, swap, from, scopes, bound string
 	taken                         string // of what from names
 	idle                          bool
+	again                         bool // it was reserved before, perhaps for other counts
 	lease                         time.Duration
 	counts                        []*counted
 	ends                          time.Time // by this machine's clock, and only to bound the memory

@@ -34,6 +34,10 @@ const (
 	anything
 )
 
+// specials is how many calls go without trying the plainest form of the script, when it was found to be too plain: mostly
+// it will be again, as long as something is frozen, say.
+const specials = 16
+
 // account is the queue of one account and what its answers have told. An operation that finds no call under way starts one
 // at once, on a goroutine that ends when there is nothing for it to do, so an idle store has none.
 type account struct {
@@ -49,6 +53,7 @@ type account struct {
 	unknown   int       // and those of them that nobody waits for any more
 	inspected time.Time // when the server's eviction policy was looked at
 	tend      bool      // there is something to forget, which the plainest form of the script leaves to others
+	special   int       // calls for which that form is not tried, because it lately was too plain
 
 	memory *memory
 }
@@ -217,6 +222,9 @@ func (a *account) ask(ops []packed, learn bool, need need) (said []string, forgo
 	if inspect || tend || learn {
 		need, a.tend = max(need, reservations), false
 	}
+	if need == plain && a.special > 0 {
+		need, a.special = reservations, a.special-1
+	}
 	a.mu.Unlock()
 	header := packed(nil).bit(inspect).bit(tend).bit(!s.existing).bit(s.releases).bit(learn).byte(schema).double(seen).double(s.keep).
 		double(dedup.Microseconds()).double(s.learning.Microseconds()).double(s.ahead.Load()).brief(known).brief(freshEpoch())
@@ -233,6 +241,9 @@ func (a *account) ask(ops []packed, learn bool, need need) (said []string, forgo
 	}
 	reply, err := s.eval(ctx, s.scripts[need], keys, args)
 	if err == nil && need == plain && reply[0] == headMore {
+		a.mu.Lock()
+		a.special = specials
+		a.mu.Unlock()
 		reply, err = s.eval(ctx, s.scripts[reservations], a.keys, args)
 	}
 	if err != nil {

@@ -35,6 +35,7 @@ func (s *Store) Reserve(ctx context.Context, account string, op *budget.ReserveO
 		if ans.Stale != staleNames {
 			a.memory.end(ans.Expired...)
 			if ans.State == budget.StateOpen { // only what was granted: who does not know dispatches nothing
+				h.again = ans.Duplicate
 				a.memory.hold(h)
 				if op.Swap != "" {
 					a.memory.end(op.Swap)
@@ -130,7 +131,9 @@ func (s *Store) Settle(ctx context.Context, account, id string, actual budget.Am
 	h := a.memory.held(id)
 	need := plain
 	if h != nil {
-		need = h.need()
+		if need = h.need(); h.again {
+			h = nil
+		}
 	}
 	p := append(make(packed, 0, 64+len(id)), 'S').bit(h != nil).flat(id).flat(amountsText(actual))
 	return a.ended(id, ans, s.ask(ctx, a, settling, "settle", p, need, h, ans))
