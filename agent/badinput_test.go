@@ -176,6 +176,16 @@ func TestMistakesOfTheFileAreNamedWithTheirPlace(t *testing.T) {
 		{"a price policy that is none", "version: 1\nspending:\n  price: pay\n", []string{"Spending.Price", "pay", "reroute"}},
 		{"a held policy that is none", "version: 1\nspending:\n  held: shout\n", []string{"Spending.Held", "shout", "wait"}},
 		{"a negative cap", "version: 1\ncaps:\n  - for: account\n    tokens: -5\n    per: day UTC\n", []string{"-5"}},
+		{"a cap that overflows", "version: 1\ncaps:\n  - for: account\n    tokens: 9_000_000_000_000_000_000\n    per: day UTC\n", []string{"caps[0].tokens", "9000000000000000000 overflows", "or none"}},
+		{"a cap of more than a number holds", "version: 1\ncaps:\n  - for: account\n    tokens: 99999999999999999999\n    per: day UTC\n", []string{"caps[0].tokens", "99999999999999999999", "or none"}},
+		{"a cap of more money than a number holds", "version: 1\ncaps:\n  - for: account\n    money: $99999999999999\n    per: day UTC\n", []string{"caps[0].money"}},
+		{"a cap of half a request", "version: 1\ncaps:\n  - for: account\n    requests: 1.5\n    per: day UTC\n", []string{"caps[0].requests", "1.5", "or none"}},
+		{"a cap of a list of tokens", "version: 1\ncaps:\n  - for: account\n    tokens: [5]\n    per: day UTC\n", []string{"line 4"}},
+		{"a cap in no zone", "version: 1\ncaps:\n  - for: account\n    money: $5\n    per: day Mars/Olympus\n", []string{"caps[0].per", "Mars/Olympus", "IANA"}},
+		{"a cap in an impossible window", "version: 1\ncaps:\n  - for: account\n    money: $5\n    per: rolling 5s\n", []string{"caps[0].per", "5s", "one minute"}},
+		{"a cap twice", "version: 1\ncaps:\n  - {for: account, money: $5, per: day UTC}\n  - {for: account, money: $6, per: day}\n", []string{"account money day UTC", "same cap", "keep one"}},
+		{"a cap for an unknown kind", "version: 1\ncaps:\n  - for: each galaxy\n    money: $5\n    per: day UTC\n", []string{"caps[0].for", "galaxy", "tenant"}},
+		{"a meter that is none", "version: 1\ncaps:\n  - for: account\n    custom: {E-Mails!: 5}\n    per: day UTC\n", []string{"E-Mails!"}},
 		{"a cap of zero dollars", "version: 1\ncaps:\n  - for: account\n    money: $0\n    per: day UTC\n", []string{"money"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -230,5 +240,41 @@ func TestASharesAmountsComeFromFileAndCode(t *testing.T) {
 				t.Errorf("Explain of the caller says:\n%s", text)
 			}
 		})
+	}
+}
+
+// What a store cannot count exactly is refused wherever it is written.
+func TestALimitThatTheStoreCannotCountIsRefused(t *testing.T) {
+	const over = 1<<53 + 1
+	refused(t, agent.Config{Name: "a", Market: quiet(t), Store: doubles{budget.NewMemory(budget.Volatile())},
+		Caps: []budget.Cap{{For: budget.Account(), Meter: budget.MeterTokens, Limit: over, Per: budget.Day(nil)}}}, "Limit", "9007199254740993", "9007199254740992")
+	refused(t, agent.Config{Name: "a", Market: quiet(t), Store: doubles{budget.NewMemory(budget.Volatile())}, File: "f",
+		FS: files("version: 1\ncaps:\n  - {for: account, money: $10000000, per: day}\n")}, "Limit", "9007199254740992")
+}
+
+// doubles counts as a store does that knows no larger whole numbers than a float64.
+type doubles struct{ budget.Store }
+
+func (doubles) Traits() budget.Traits { return budget.Traits{MaxLimit: 1 << 53} }
+
+// A cap without a limit counts, whatever its meter.
+func TestNoneIsWrittenForEveryMeterOfACap(t *testing.T) {
+	a := open(t, nil, agent.Config{Name: "a", Market: quiet(t), Store: budget.NewMemory(budget.Volatile()), File: "f",
+		FS: files("version: 1\ncaps:\n  - {for: each tenant, money: none, tokens: none, requests: none, tool_calls: none, custom: {mails: none}, per: day}\n  - {for: account, tokens: 5_000, requests: 40, per: day}\n")})
+	want := map[string]int64{"account tokens day UTC": 5000, "account requests day UTC": 40}
+	for _, meter := range []string{"money", "tokens", "requests", "tool_calls", "custom:mails"} {
+		want["each tenant "+meter+" day UTC"] = budget.None
+	}
+	caps, err := a.Ledger().Caps(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range caps {
+		if limit, ok := want[c.ID()]; ok && limit == c.Limit {
+			delete(want, c.ID())
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("%v are missing in %v", want, caps)
 	}
 }

@@ -45,8 +45,8 @@ type fileInstrument struct {
 type fileCap struct {
 	For      string  `yaml:"for"` // "account", "each tenant", "instrument agent-max"; several joined by "and"
 	Money    *string `yaml:"money"`
-	Tokens   *int64  `yaml:"tokens"`
-	Requests *int64  `yaml:"requests"`
+	Tokens   *string `yaml:"tokens"`
+	Requests *string `yaml:"requests"`
 
 	ToolCalls *fileCount           `yaml:"tool_calls"` // none counts without a limit
 	Custom    map[string]fileCount `yaml:"custom"`     // meters of tools.Uses
@@ -88,13 +88,18 @@ type (
 
 func (c *fileCount) UnmarshalYAML(n *yaml.Node) error {
 	return limitScalar(n, "a whole number such as 40", func(s string) (err error) {
-		var v int64
-		if _, err = fmt.Sscanf(strings.ReplaceAll(s, "_", "")+"\n", "%d\n", &v); err == nil && v <= 0 {
-			err = errors.New("not positive")
-		}
-		*c = fileCount(v)
+		*c, err = parseCount(s)
 		return err
 	}, func() { *c = None })
+}
+
+func parseCount(s string) (fileCount, error) {
+	var v int64
+	_, err := fmt.Sscanf(strings.ReplaceAll(s, "_", "")+"\n", "%d\n", &v)
+	if err == nil && v <= 0 {
+		err = errors.New("not positive")
+	}
+	return fileCount(v), err
 }
 
 func (d *fileDuration) UnmarshalYAML(n *yaml.Node) error {
@@ -279,7 +284,12 @@ func (f *file) caps() ([]budget.Cap, error) {
 		}
 		add := func(field string, meter budget.Meter, limit int64, written string) {
 			if limit <= 0 {
-				errs = append(errs, fmt.Errorf("%s.%s: %s is no limit: give more than zero, or remove the line", at, field, written))
+				errs = append(errs, fmt.Errorf("%s.%s: %s is no limit: give more than zero, or none", at, field, written))
+				return
+			}
+			alone := budget.Cap{For: budget.Account(), Meter: meter, Limit: limit, Per: budget.Lifetime()}
+			if f, ok := errors.AsType[*budget.FieldError](alone.Validate()); ok {
+				errs = append(errs, fmt.Errorf("%s.%s: %w", at, field, &budget.FieldError{Field: f.Field, Problem: f.Problem, Fix: "give a smaller one, or none"}))
 				return
 			}
 			c := budget.Cap{For: target, Meter: meter, Limit: limit, Per: window, Soft: fc.Soft}
@@ -289,7 +299,9 @@ func (f *file) caps() ([]budget.Cap, error) {
 			}
 			out = append(out, c)
 		}
-		if fc.Money != nil {
+		if fc.Money != nil && *fc.Money == "none" {
+			add("money", budget.MeterMoney, budget.None, "none")
+		} else if fc.Money != nil {
 			nano, err := budget.ParseUSD(*fc.Money)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s.money: %w", at, err))
@@ -297,12 +309,23 @@ func (f *file) caps() ([]budget.Cap, error) {
 				add("money", budget.MeterMoney, nano, *fc.Money)
 			}
 		}
-		if fc.Tokens != nil {
-			add("tokens", budget.MeterTokens, *fc.Tokens, fmt.Sprint(*fc.Tokens))
+		number := func(field string, meter budget.Meter, written *string) {
+			if written == nil {
+				return
+			}
+			if *written == "none" {
+				add(field, meter, budget.None, *written)
+				return
+			}
+			n, err := parseCount(*written)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s.%s: %q is no limit: give a whole number above zero such as 40, or none", at, field, *written))
+				return
+			}
+			add(field, meter, int64(n), *written)
 		}
-		if fc.Requests != nil {
-			add("requests", budget.MeterRequests, *fc.Requests, fmt.Sprint(*fc.Requests))
-		}
+		number("tokens", budget.MeterTokens, fc.Tokens)
+		number("requests", budget.MeterRequests, fc.Requests)
 		count := func(field string, meter budget.Meter, n fileCount) {
 			limit := int64(n)
 			if n == None {
