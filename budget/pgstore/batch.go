@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/gridloop/gridloop/budget/internal/group"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,7 +23,7 @@ const (
 )
 
 // batch is one transaction: what take answers is applied and told only after the commit.
-func (s *Store) batch(a *account, take func() []*task) error {
+func (s *Store) batch(a *account, take func() []*group.Task[*task]) error {
 	if a.forgot {
 		return ErrForgot
 	}
@@ -37,9 +38,13 @@ func (s *Store) batch(a *account, take func() []*task) error {
 			conn.Release()
 		}
 	}()
-	tasks := take()
-	if len(tasks) == 0 {
+	taken := take()
+	if len(taken) == 0 {
 		return nil
+	}
+	tasks := make([]*task, len(taken))
+	for i, t := range taken {
+		tasks[i] = t.What
 	}
 	for try := 1; ; try++ {
 		var known bool // the outcome
@@ -61,14 +66,12 @@ func (s *Store) batch(a *account, take func() []*task) error {
 		}
 		time.Sleep(rand.N(time.Duration(try) * time.Millisecond)) // whoever was in the way may go first
 	}
-	if err != nil {
-		err = named(err)
-		for _, t := range tasks {
-			t.err = err
+	err = named(err)
+	for _, t := range taken {
+		if t.Err = err; err == nil {
+			t.Err = t.What.err
 		}
-	}
-	for _, t := range tasks {
-		close(t.done)
+		t.Finish()
 	}
 	if err == nil {
 		s.tend(conn, a)

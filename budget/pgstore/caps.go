@@ -6,6 +6,7 @@ import (
 
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/budget/internal/codec"
+	"github.com/gridloop/gridloop/budget/internal/group"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 	"github.com/jackc/pgx/v5"
 )
@@ -128,7 +129,7 @@ func (s *Store) scanCap(rows pgx.Rows, before ...any) (*budget.CapRecord, error)
 
 // Define implements [budget.Store].
 func (s *Store) Define(ctx context.Context, account, by string, caps []budget.Cap) (version int64, err error) {
-	err = s.do(ctx, account, &task{rank: reserving, alone: true, run: func(b *books) error {
+	err = s.do(ctx, account, &task{rank: group.Reserving, alone: true, run: func(b *books) error {
 		version = b.account.version
 		for _, c := range caps {
 			if anchor, ok := c.For.Anchor(); ok {
@@ -185,7 +186,7 @@ func (b *books) note(c budget.Change) {
 
 // Freeze implements [budget.Store].
 func (s *Store) Freeze(ctx context.Context, account string, f budget.Freeze) error {
-	return s.do(ctx, account, &task{rank: settling, alone: true, run: func(b *books) error {
+	return s.do(ctx, account, &task{rank: group.Settling, alone: true, run: func(b *books) error {
 		f := f
 		f.At = b.at()
 		b.write(`INSERT INTO @freeze (account, digest, scope, reason, until, author, at) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -199,7 +200,7 @@ func (s *Store) Freeze(ctx context.Context, account string, f budget.Freeze) err
 
 // Unfreeze implements [budget.Store].
 func (s *Store) Unfreeze(ctx context.Context, account string, scope budget.Scope, by string) error {
-	return s.do(ctx, account, &task{rank: reserving, alone: true, run: func(b *books) error {
+	return s.do(ctx, account, &task{rank: group.Reserving, alone: true, run: func(b *books) error {
 		if f, ok := b.account.freezes[scope]; !ok || rules.FreezeOver(f, b.at()) {
 			return nil
 		}

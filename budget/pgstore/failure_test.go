@@ -502,10 +502,7 @@ func (s *Store) waitFor(t testing.TB, n int) {
 	t.Helper()
 	q := &s.accounts["default"].queue
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		q.mu.Lock()
-		waiting := len(q.waiting)
-		q.mu.Unlock()
-		if waiting >= n {
+		if q.Waiting() >= n {
 			return
 		}
 	}

@@ -6,13 +6,14 @@ import (
 	"fmt"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/group"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 	"github.com/jackc/pgx/v5"
 )
 
 // Forget implements [budget.Store].
 func (s *Store) Forget(ctx context.Context, account string, run budget.Scope) error {
-	return s.do(ctx, account, &task{rank: reserving, alone: true, run: func(b *books) error {
+	return s.do(ctx, account, &task{rank: group.Reserving, alone: true, run: func(b *books) error {
 		switch err := b.refuseClosedNow(run); {
 		case errors.Is(err, budget.ErrClosed): // already
 			return nil

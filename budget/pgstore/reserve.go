@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/group"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 )
 
 // Reserve implements [budget.Store].
 func (s *Store) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
-	t := &task{rank: reserving, id: op.ID, op: op, run: func(b *books) error { return b.reserve(op, ans) }}
+	t := &task{rank: group.Reserving, id: op.ID, op: op, run: func(b *books) error { return b.reserve(op, ans) }}
 	if !op.DryRun {
 		t.sweep = rules.SweepEach
 	}
@@ -162,7 +163,7 @@ func (b *books) sweep(most int, ans *budget.Answer) {
 
 // Sweep implements [budget.Store].
 func (s *Store) Sweep(ctx context.Context, account string, most int, ans *budget.Answer) error {
-	return s.do(ctx, account, &task{rank: settling, sweep: most, run: func(b *books) error {
+	return s.do(ctx, account, &task{rank: group.Settling, sweep: most, run: func(b *books) error {
 		ans.Reset()
 		ans.Now = b.at()
 		b.sweep(most, ans)

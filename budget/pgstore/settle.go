@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/group"
 )
 
 // act runs one operation on a reservation.
 func (s *Store) act(ctx context.Context, name, op, id string, ans *budget.Answer, f func(r *row, now int64) error) error {
-	return s.do(ctx, name, &task{rank: settling, id: id, run: func(b *books) error {
+	return s.do(ctx, name, &task{rank: group.Settling, id: id, run: func(b *books) error {
 		ans.Reset()
 		ans.Now = b.at()
 		r, err := b.row(id)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/group"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -118,7 +119,7 @@ func (s *Store) Close() error {
 	accounts := s.accounts
 	s.mu.Unlock()
 	for _, a := range accounts { // nobody adds one any more
-		a.queue.close()
+		a.queue.Close()
 	}
 	if _, first := <-s.opening; first {
 		if s.own && s.pool != nil {
@@ -227,9 +228,10 @@ func (s *Store) do(ctx context.Context, account string, t *task) error {
 	a := s.accounts[account]
 	if a == nil {
 		a = newAccount(account)
-		a.queue.batch = func(take func() []*task) error { return s.batch(a, take) }
+		a.queue.Store, a.queue.Closed = "pgstore", ErrClosed
+		a.queue.Batch = func(take func() []*group.Task[*task]) error { return s.batch(a, take) }
 		s.accounts[account] = a
 	}
 	s.mu.Unlock()
-	return a.queue.do(ctx, t)
+	return a.queue.Do(ctx, t.rank, t)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/budget/internal/codec"
+	"github.com/gridloop/gridloop/budget/internal/group"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 )
 
@@ -105,7 +106,7 @@ func decodeCap(c columns, windows map[string]budget.Window) (r budget.CapRecord,
 
 // Define implements [budget.Store].
 func (s *Store) Define(ctx context.Context, account, by string, caps []budget.Cap) (version int64, err error) {
-	err = s.do(ctx, reserving, func(b *books) error {
+	err = s.do(ctx, group.Reserving, func(b *books) error {
 		a, err := b.open(account)
 		if err != nil {
 			return err
@@ -199,7 +200,7 @@ func (b *books) deleteCap(a *account, c *rules.Cap) error {
 
 // Freeze implements [budget.Store].
 func (s *Store) Freeze(ctx context.Context, account string, f budget.Freeze) error {
-	return s.do(ctx, settling, func(b *books) error {
+	return s.do(ctx, group.Settling, func(b *books) error {
 		a, err := b.open(account)
 		if err != nil {
 			return err
@@ -217,7 +218,7 @@ func (s *Store) Freeze(ctx context.Context, account string, f budget.Freeze) err
 
 // Unfreeze implements [budget.Store].
 func (s *Store) Unfreeze(ctx context.Context, account string, scope budget.Scope, by string) error {
-	return s.do(ctx, reserving, func(b *books) error {
+	return s.do(ctx, group.Reserving, func(b *books) error {
 		a, err := b.open(account)
 		if err != nil {
 			return err
@@ -261,7 +262,7 @@ func (b *books) refuseClosed(a *account, scope budget.Scope) error {
 
 // Forget implements [budget.Store].
 func (s *Store) Forget(ctx context.Context, account string, run budget.Scope) error {
-	return s.do(ctx, reserving, func(b *books) error {
+	return s.do(ctx, group.Reserving, func(b *books) error {
 		a, err := b.open(account)
 		if err != nil {
 			return err

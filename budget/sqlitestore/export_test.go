@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/gridloop/gridloop/budget/internal/group"
 )
 
 // ReleaseOnExpiry makes a store break law 1 the way others do: a lease that runs out gives its reservation back.
@@ -17,7 +19,7 @@ func Schema() int { return len(migrations) }
 
 // Ask runs a statement on the writing connection, alone or within somebody's batch, and answers its last value.
 func Ask(ctx context.Context, s *Store, query string) (answer string, err error) {
-	err = s.do(ctx, settling, func(b *books) error {
+	err = s.do(ctx, group.Settling, func(b *books) error {
 		return b.conn.query(func(row columns) error {
 			answer = fmt.Sprint(row[len(row)-1])
 			return nil

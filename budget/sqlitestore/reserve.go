@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/group"
 	"github.com/gridloop/gridloop/budget/internal/rules"
 )
 
 // Reserve implements [budget.Store].
 func (s *Store) Reserve(ctx context.Context, account string, op *budget.ReserveOp, ans *budget.Answer) error {
-	return s.do(ctx, reserving, func(b *books) error { return b.reserve(account, op, ans) })
+	return s.do(ctx, group.Reserving, func(b *books) error { return b.reserve(account, op, ans) })
 }
 
 // reserve answers errors and stale before it changes anything, so that a sweep's news is never lost.
@@ -326,7 +327,7 @@ func (b *books) deleteCount(a *account, c *count) error {
 
 // Sweep implements [budget.Store].
 func (s *Store) Sweep(ctx context.Context, account string, most int, ans *budget.Answer) error {
-	return s.do(ctx, settling, func(b *books) error {
+	return s.do(ctx, group.Settling, func(b *books) error {
 		ans.Reset()
 		ans.Now = b.at()
 		a, err := b.open(account)

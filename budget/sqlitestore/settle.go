@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/group"
 )
 
 // act runs one operation on a reservation.
 func (s *Store) act(ctx context.Context, name, op, id string, ans *budget.Answer, f func(r *row, now int64) error) error {
-	return s.do(ctx, settling, func(b *books) error {
+	return s.do(ctx, group.Settling, func(b *books) error {
 		ans.Reset()
 		ans.Now = b.at()
 		a, err := b.open(name)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
+	"github.com/gridloop/gridloop/budget/internal/group"
 )
 
 const (
@@ -29,7 +30,7 @@ type Store struct {
 	clock    func() time.Time
 	releases bool // only for the test of the test: leases that run out are given back, as others do
 
-	queue  queue
+	queue  group.Queue[func(*books) error]
 	writer *books                      // owned by whoever drains the queue
 	file   atomic.Pointer[os.FileInfo] // of the file that was opened first: no other will do
 
@@ -74,7 +75,7 @@ func At(path string, opts ...Option) *Store {
 		}
 	}
 	s.path = path
-	s.queue.batch = s.batch
+	s.queue.Batch, s.queue.Store, s.queue.Closed = s.batch, "sqlitestore", ErrClosed
 	s.reading <- struct{}{}
 	return s
 }
@@ -96,7 +97,7 @@ func (s *Store) Traits() budget.Traits { return budget.Traits{} }
 // [ErrClosed].
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		s.queue.close()
+		s.queue.Close()
 		<-s.reading
 		if s.reader != nil {
 			s.closed = s.reader.conn.close()
@@ -116,24 +117,24 @@ func (s *Store) ready(ctx context.Context) error {
 	if s.file.Load() != nil {
 		return nil
 	}
-	return s.do(ctx, reserving, func(*books) error { return nil })
+	return s.do(ctx, group.Reserving, func(*books) error { return nil })
 }
 
 // do runs f among others in one transaction and returns when that is on the disk. An error that is not f's own means that
 // nobody knows, unless ctx ended while f was still waiting: then nothing was done.
-func (s *Store) do(ctx context.Context, rank rank, f func(b *books) error) error {
-	return s.queue.do(ctx, rank, f)
+func (s *Store) do(ctx context.Context, rank group.Rank, f func(b *books) error) error {
+	return s.queue.Do(ctx, rank, f)
 }
 
 // batch is one transaction: whatever take answers once the lock is held is applied, and told only after the commit.
-func (s *Store) batch(take func() []*task) error {
+func (s *Store) batch(take func() []*group.Task[func(*books) error]) error {
 	b, err := s.begin()
 	if err != nil {
 		return err
 	}
 	tasks := take()
 	for _, t := range tasks {
-		t.err = t.run(b)
+		t.Err = t.What(b)
 		if b.broken != nil {
 			break
 		}
@@ -146,11 +147,11 @@ func (s *Store) batch(take func() []*task) error {
 		err = named(err)
 		s.drop()
 		for _, t := range tasks {
-			t.err = err
+			t.Err = err
 		}
 	}
 	for _, t := range tasks {
-		t.finish()
+		t.Finish()
 	}
 	return nil
 }
