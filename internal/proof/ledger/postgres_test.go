@@ -87,7 +87,7 @@ func startPostgres(t testing.TB, path string) {
 		_ = server.Wait()
 		_ = ender.Wait()
 	}
-	dsn := "postgres://gridloop@127.0.0.1:" + port + "/postgres?connect_timeout=2"
+	dsn := "postgres://gridloop@127.0.0.1:" + port + "/postgres?connect_timeout=30"
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		s := pgstore.At(dsn, pgstore.Schema("begun"))
 		_, err := s.Caps(context.Background(), "a", 0)
