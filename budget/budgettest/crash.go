@@ -23,7 +23,8 @@ type Bill struct {
 }
 
 // Crashes lets many callers on several ledgers spend one cap until it is spent. Some die after they sent a call, some
-// settle late, twice or not at all. On a store that keeps law 1 the true bill stays within the limit, whatever happens.
+// settle late, twice or not at all. Some of the calls are taken from allowances, which are released or left to run out
+// before these calls have ended. On a store that keeps law 1 the true bill stays within the limit, whatever happens.
 // [Exercise] asks for that; it is exported so that a store can be seen to fail it when its leases are released instead of
 // charged.
 func Crashes(t *testing.T, store budget.Store) Bill {
@@ -42,10 +43,33 @@ func Crashes(t *testing.T, store budget.Store) Bill {
 	caller := func(worker int) error {
 		rnd := rand.New(rand.NewPCG(uint64(worker), 11))
 		l := ledgers[worker%replicas]
+		kept := ""
 		for i := 0; dispatched.Load() < calls; i++ {
 			id, bound := fmt.Sprintf("%d/%d", worker, i), 1+rnd.Int64N(most)
-			_, err := l.Reserve(t.Context(), budget.Request{ID: id, Amounts: money(bound)})
+			if rnd.IntN(8) == 0 {
+				if kept != "" && rnd.IntN(2) == 0 {
+					if err := l.Release(t.Context(), kept); err != nil && !errors.Is(err, budget.ErrUnknownReservation) {
+						return err
+					}
+				}
+				kept = id + "/kept"
+				_, err := l.Reserve(t.Context(), budget.Request{ID: kept, Amounts: money(2 * most), Idle: true})
+				if err != nil {
+					kept = ""
+				}
+				if err != nil && !errors.Is(err, budget.ErrDenied) {
+					return err
+				}
+			}
+			r := budget.Request{ID: id, Amounts: money(bound)}
+			if rnd.IntN(2) == 0 {
+				r.From = kept
+			}
+			_, err := l.Reserve(t.Context(), r)
 			switch {
+			case errors.Is(err, budget.ErrUnknownReservation):
+				kept = ""
+				continue
 			case errors.Is(err, budget.ErrHeld):
 				time.Sleep(lease / 8)
 				continue
