@@ -165,6 +165,9 @@ local function move(id, r, to, actual)
 	r[STATE], r[ACTUAL] = to, actual
 	if isOpen then
 		keep = keep + DEDUP
+		-- All of a month are kept until the same instant: those that ended first go first, by a second's turn within the last minute.
+		local rest = min(max(keep - now, 0), 32000000000000)
+		keep = keep + 40000000 - (rest - rest % 1000000) / 1000000
 		r[KEPT] = keep
 		leases[id], ended[id] = false, keep
 		if keep < oldest then oldest = keep end
