@@ -458,3 +458,22 @@ func TestAShareIsHeldOnTheCapOfItsAgent(t *testing.T) {
 		})
 	}
 }
+
+// What a run is given in place of its agent's limits is what is kept for it.
+func TestTheLimitsOfOneRunAreItsShare(t *testing.T) {
+	m := newMarket(t, gridtest.Config{})
+	l := ledgerOf(t, tenantDay(budget.USD(1)))
+	m.Model(func(turn gridtest.Turn) gridtest.Reply {
+		if sh := shares(t, l); len(sh) != 1 || sh[0].Reserved.NanoUSD != budget.USD(0.3) || sh[0].Reserved.Tokens != 40_000 {
+			t.Errorf("the shares are %v", sh)
+		}
+		return say("done")
+	})
+	a := open(t, m, agent.Config{Ledger: l, Limits: kept(budget.USD(0.9))})
+	res, err := agent.Run[string](t.Context(), a, "go", agent.Tenant("acme"), agent.Cap(budget.USD(0.3)), agent.CapTokens(40_000))
+	stands(t, res, err)
+	if err != nil {
+		t.Error(err)
+	}
+	nothingHeld(t, l)
+}
