@@ -512,3 +512,88 @@ func TestAHandlerThatCannotWorkIsRefused(t *testing.T) {
 		t.Errorf("a ledger alone: %d %s", w.Code, w.Body)
 	}
 }
+
+// What a run is shown under is all that can stop it: its labels, its instrument, the account.
+func TestTheFreezesOfARunAreShown(t *testing.T) {
+	o := newOffice(t, ann)
+	ended := o.begin(t, "r1")
+	for _, scope := range []string{"tenant acme", "tenant other", "tag:team x", "account"} {
+		o.post(t, "/freeze", `{"scope":"`+scope+`","reason":"look"}`)
+	}
+	var run struct {
+		Freezes []ops.Freeze
+	}
+	o.get(t, "/runs/r1", &run)
+	var scopes []string
+	for _, f := range run.Freezes {
+		scopes = append(scopes, f.Scope)
+	}
+	if got := strings.Join(scopes, ", "); strings.Contains(got, "other") || !strings.Contains(got, "tenant acme") || !strings.Contains(got, "tag:team x") || !strings.Contains(got, "account") {
+		t.Errorf("stopped by %s", got)
+	}
+	for _, scope := range []string{"tenant acme", "tag:team x", "account"} {
+		o.post(t, "/unfreeze", `{"scope":"`+scope+`"}`)
+	}
+	close(o.letGo)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A new limit leaves thresholds as they are, a limit of none is shown as null, and the record says what was.
+func TestALimitIsChangedAndItsThresholdsStay(t *testing.T) {
+	o := newOffice(t, ann)
+	o.post(t, "/caps", `{"for":"each user","meter":"tokens","per":"lifetime","limit":"100","soft":[7]}`)
+	o.post(t, "/caps", `{"for":"each user","meter":"tokens","per":"lifetime","limit":"200"}`)
+	o.post(t, "/caps", `{"for":"each user","meter":"requests","per":"lifetime","limit":"none"}`)
+	var caps struct{ Caps []ops.Cap }
+	o.get(t, "/caps", &caps)
+	seen := 0
+	for _, c := range caps.Caps {
+		switch c.ID {
+		case "each user tokens lifetime":
+			seen++
+			if c.Limit == nil || *c.Limit != 200 || fmt.Sprint(c.Soft) != "[7]" || c.By != "ann" {
+				t.Errorf("%+v", c)
+			}
+		case "each user requests lifetime":
+			seen++
+			if c.Limit != nil {
+				t.Errorf("%+v", c)
+			}
+		}
+	}
+	var standing struct{ Standing []ops.Standing }
+	o.get(t, "/standing?scope=user%20ann&scope=account", &standing)
+	for _, s := range standing.Standing {
+		if s.Cap == "each user tokens lifetime" && (s.Left == nil || *s.Left != 200) || s.Cap == "each user requests lifetime" && (s.Left != nil || s.Limit != nil) {
+			t.Errorf("%+v", s)
+		}
+	}
+	var changes struct{ Changes []ops.Change }
+	o.get(t, "/changes", &changes)
+	raised := false
+	for _, c := range changes.Changes {
+		raised = raised || c.Cap == "each user tokens lifetime" && c.Old != nil && *c.Old == 100 && c.New != nil && *c.New == 200
+	}
+	if seen != 2 || len(standing.Standing) != 2 || !raised {
+		t.Errorf("%d caps, %d standing, %+v", seen, len(standing.Standing), changes.Changes)
+	}
+	var top struct{ Meter string }
+	if o.get(t, "/top", &top); top.Meter != "money" {
+		t.Errorf("the top is of %s", top.Meter)
+	}
+}
+
+// A ledger that was shut down is a conflict, and no failure of somebody else.
+func TestWritingToAClosedLedgerIsAConflict(t *testing.T) {
+	o := newOffice(t, ann)
+	if err := o.ledger.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for path, body := range map[string]string{"/freeze": `{"scope":"account","reason":"x"}`, "/unfreeze": `{"scope":"account"}`, "/caps": `{"for":"account","meter":"tokens","per":"lifetime","limit":"5"}`} {
+		if code, answer := o.ask(http.MethodPost, path, body); code != http.StatusConflict || !strings.Contains(answer, `"closed"`) {
+			t.Errorf("%s: %d %s", path, code, answer)
+		}
+	}
+}
