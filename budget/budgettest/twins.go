@@ -25,6 +25,7 @@ type twins struct {
 	idle    []budget.Request // to be drawn from
 	serial  int
 	log     []string
+	epoch   string // of the names of runs
 }
 
 const twinHandles = 3
@@ -87,6 +88,14 @@ func (p *twins) reopen(i int) {
 }
 
 func (p *twins) one(words ...string) string { return words[p.rnd.IntN(len(words))] }
+
+func (p *twins) run(names ...string) string { return p.one(names...) + p.epoch }
+
+// days go by, after which nobody asks for what was there before: how long a store remembers it is its own affair.
+func (p *twins) days() {
+	time.Sleep(time.Duration(p.rnd.IntN(60)) * time.Hour)
+	p.ids, p.idle, p.epoch = nil, nil, fmt.Sprint(" ", p.serial)
+}
 
 func (p *twins) amounts() budget.Amounts {
 	a := budget.Amounts{NanoUSD: p.rnd.Int64N(300), Tokens: 1 + p.rnd.Int64N(60), Requests: 1}
@@ -180,17 +189,20 @@ func (p *twins) step() {
 		}
 		p.both("define "+c.ID(), func(l *budget.Ledger) string { return said(l.Define(ctx, "ann", c), "") })
 	case what < 80:
-		run := p.one("a", "b", "c", "d")
+		run := p.run("a", "b", "c", "d")
 		c := budget.Cap{For: budget.One("run", run), Meter: budget.MeterMoney, Limit: 100 + p.rnd.Int64N(2000), Per: budget.Lifetime()}
 		p.both("define "+c.ID(), func(l *budget.Ledger) string { return said(l.Define(ctx, "agent", c), "") })
 	case what < 82:
 		p.both("sweep", func(l *budget.Ledger) string { s, err := l.Sweep(ctx, 3); return said(err, &s) })
 	case what < 85:
 		time.Sleep(time.Duration(p.rnd.IntN(4)) * time.Minute)
+		if p.rnd.IntN(3) == 0 {
+			p.days()
+		}
 	case what < 87:
 		p.stopAndGo()
 	case what < 88:
-		run := budget.Scope{Kind: "run", Name: p.one("a", "b", "c", "d")}
+		run := budget.Scope{Kind: "run", Name: p.run("a", "b", "c", "d")}
 		p.both("forget "+run.Name, func(l *budget.Ledger) string { return said(l.Forget(ctx, run), "") })
 	case what < 90:
 		p.reopen(p.rnd.IntN(twinHandles))
@@ -202,9 +214,9 @@ func (p *twins) step() {
 func (p *twins) reserve(amounts budget.Amounts) {
 	p.serial++
 	r := budget.Request{ID: fmt.Sprintf("%s/%d", p.one("x", "y"), p.serial), Amounts: amounts, Lease: time.Duration(1+p.rnd.IntN(5)) * time.Minute, Idle: p.rnd.IntN(4) == 0,
-		Scopes: []budget.Scope{{Kind: "tenant", Name: p.one("t 0/%ä", "t1")}, {Kind: "run", Name: p.one("a", "b", "c", "d", "e")}, {Kind: "instrument", Name: p.one("std", "max")}}}
+		Scopes: []budget.Scope{{Kind: "tenant", Name: p.one("t 0/%ä", "t1")}, {Kind: "run", Name: p.run("a", "b", "c", "d", "e")}, {Kind: "instrument", Name: p.one("std", "max")}}}
 	if p.rnd.IntN(3) == 0 {
-		r.Scopes = append(r.Scopes, budget.Scope{Kind: "tool", Name: "mail"}, budget.Scope{Kind: "run", Name: "parent"}, budget.Scope{Kind: "user", Name: "u"})
+		r.Scopes = append(r.Scopes, budget.Scope{Kind: "tool", Name: "mail"}, budget.Scope{Kind: "run", Name: "parent" + p.epoch}, budget.Scope{Kind: "user", Name: "u"})
 	}
 	if p.rnd.IntN(3) == 0 {
 		r.Swap = p.id()
@@ -260,7 +272,7 @@ func (p *twins) compare() {
 	}
 	for _, tenant := range []string{"t 0/%ä", "t1"} {
 		for _, run := range []string{"a", "b", "parent"} {
-			scopes := []budget.Scope{{Kind: "tenant", Name: tenant}, {Kind: "run", Name: run}, {Kind: "instrument", Name: "max"}, {Kind: "tool", Name: "mail"}}
+			scopes := []budget.Scope{{Kind: "tenant", Name: tenant}, {Kind: "run", Name: run + p.epoch}, {Kind: "instrument", Name: "max"}, {Kind: "tool", Name: "mail"}}
 			p.both("snapshot", func(l *budget.Ledger) string { s, err := l.Snapshot(ctx, scopes...); return said(err, s) })
 		}
 	}
