@@ -34,42 +34,52 @@ var crashLimit = 200_000 * int64(kills(20))
 
 var crashCap = budget.Cap{For: budget.Account(), Meter: budget.MeterMoney, Limit: crashLimit, Per: budget.Lifetime()}
 
-// work is a process that spends until the cap is spent or it is killed: reserve, have the provider bill (a line in a file
-// that nobody takes back), settle. what is "address file mode": charge, release or slices.
+// work is a process of its own. what is a kind and its words.
 func work(what string) int {
 	words := strings.Fields(what)
-	if words[0] == "stop" {
+	switch words[0] {
+	case "stop":
 		return workStop(words[1:])
-	}
-	if words[0] == "pairs" {
+	case "pairs":
 		return workPairs(words[1:])
-	}
-	if words[0] == "frozen" {
+	case "frozen":
 		return workFrozen(words[1:])
-	}
-	if words[0] == "agent" {
+	case "agent":
 		return workAgent(words[1:])
+	case "slices":
+		return workSlices(words[1:])
 	}
+	return workKilled(words[1:])
+}
+
+// workKilled is at work until it is told or killed. words are address, file, and "charge" or "release".
+func workKilled(words []string) int {
 	c := redis.NewClient(&redis.Options{Addr: words[0]})
 	defer c.Close()
-	own := New(c)
-	own.releases = words[2] == "release"
-	store := budget.Store(own)
+	store := New(c)
+	store.releases = words[2] == "release"
+	if err := budgettest.WorkUntilEOF(store, words[1], os.Stdin); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	return 0
+}
+
+// workSlices spends from slices until the cap is spent or it is killed: reserve, have the provider bill (a line in a file
+// that nobody takes back), settle. words are address and file.
+func workSlices(words []string) int {
+	c := redis.NewClient(&redis.Options{Addr: words[0]})
+	defer c.Close()
 	bill, err := os.OpenFile(words[1], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 2
 	}
-	if words[2] == "slices" {
-		if store, err = budget.Slice(own, budget.Slices{Lease: crashLease, Check: crashLease / 6}); err != nil {
-			return 2
-		}
+	store, err := budget.Slice(New(c), budget.Slices{Lease: crashLease, Check: crashLease / 6})
+	if err != nil {
+		return 2
 	}
 	ctx := context.Background()
 	l, err := budget.Open(ctx, budget.Config{Store: store, Caps: []budget.Cap{crashCap}, Lease: crashLease})
-	for err != nil && errors.Is(err, budget.ErrUnavailable) { // the server is down
-		time.Sleep(10 * time.Millisecond)
-		l, err = budget.Open(ctx, budget.Config{Store: store, Caps: []budget.Cap{crashCap}, Lease: crashLease})
-	}
 	if err != nil {
 		return 2
 	}
@@ -120,7 +130,8 @@ func spend(ctx context.Context, l *budget.Ledger, bill *os.File, caller int) int
 	}
 }
 
-func startWorker(t testing.TB, what string) *exec.Cmd {
+// worker is a process that does what, not started yet. It does not outlive this one.
+func worker(t testing.TB, what string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -129,6 +140,12 @@ func startWorker(t testing.TB, what string) *exec.Cmd {
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), workerEnv+"="+what)
 	cmd.SysProcAttr = tied(&syscall.SysProcAttr{}, syscall.SIGKILL)
+	return cmd
+}
+
+func startWorker(t testing.TB, what string) *exec.Cmd {
+	t.Helper()
+	cmd := worker(t, what)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -153,19 +170,32 @@ func billed(t *testing.T, path string) (sum int64, calls int) {
 	return sum, calls
 }
 
-// crashRun kills processes until the cap is spent, stops some past their lease, and answers what was billed.
-func crashRun(t *testing.T, kills, restarts int, release bool, args ...string) (bill, settled int64, calls int) {
-	mode := "charge"
-	if release {
-		mode = "release"
+// killedAtWork kills processes that spend from the server, and ends that now and then.
+func killedAtWork(t *testing.T, k budgettest.Kills, args ...string) budgettest.Bill {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts and kills processes")
 	}
-	return crashRunIn(t, mode, kills, restarts, args...)
+	srv := startServer(t, args...)
+	store, mode := New(srv.closing(t)), "charge"
+	defer store.Close()
+	if k.Released {
+		mode, store.releases = "release", true
+	}
+	k.Start = func(bill string) *exec.Cmd { return worker(t, "killed "+srv.addr+" "+bill+" "+mode) }
+	k.Outage = func() {
+		srv.kill()
+		srv.start()
+	}
+	return budgettest.KilledAtWork(t, store, k)
 }
 
-func crashRunIn(t *testing.T, mode string, kills, restarts int, args ...string) (bill, settled int64, calls int) {
-	srv := startServer(t, args...)
+// slicesRun kills processes that spend from slices until the cap is spent, stops some past their lease, and answers what was
+// billed.
+func slicesRun(t *testing.T, kills int) (bill, settled int64, calls int) {
+	srv := startServer(t)
 	path := filepath.Join(t.TempDir(), "bill")
-	what := srv.addr + " " + path + " " + mode
+	what := "slices " + srv.addr + " " + path
 	const workers = 4
 	var cmds [workers]*exec.Cmd
 	atWork := 0
@@ -180,10 +210,6 @@ func crashRunIn(t *testing.T, mode string, kills, restarts int, args ...string) 
 			time.Sleep(crashLease + 50*time.Millisecond)
 			_ = cmds[i].Process.Signal(syscall.SIGCONT)
 			time.Sleep(20 * time.Millisecond)
-		}
-		if restarts > 0 && k%(kills/restarts) == 0 {
-			srv.kill()
-			srv.start()
 		}
 		_ = cmds[i].Process.Kill()
 		if cmds[i].Wait() != nil {
@@ -221,7 +247,7 @@ func TestTheBillStaysWithinTheCapThroughKillsOfReplicasWithSlices(t *testing.T) 
 		t.Skip("starts and kills processes")
 	}
 	n := kills(20)
-	bill, settled, calls := crashRunIn(t, "slices", n, 0)
+	bill, settled, calls := slicesRun(t, n)
 	t.Logf("%d kills, %d calls: billed %d, counted %d of %d", n, calls, bill, settled, crashLimit)
 	if bill > crashLimit || settled > crashLimit || bill > settled {
 		t.Fatalf("billed %d, counted %d, limit %d", bill, settled, crashLimit)
@@ -239,37 +265,17 @@ func kills(short int) int {
 }
 
 func TestTheBillStaysWithinTheCapThroughKills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts and kills processes")
-	}
-	n := kills(20)
-	bill, settled, calls := crashRun(t, n, 0, false)
-	t.Logf("%d kills, %d calls: billed %d, counted %d of %d", n, calls, bill, settled, crashLimit)
-	if bill > crashLimit || settled > crashLimit || bill > settled {
-		t.Fatalf("billed %d, counted %d, limit %d", bill, settled, crashLimit)
-	}
-	if settled < crashLimit*995/1000 {
-		t.Errorf("counted %d of %d: less than 99.5 %%", settled, crashLimit)
-	}
+	killedAtWork(t, budgettest.Kills{Kills: kills(20)})
 }
 
 func TestTheBillStaysWithinTheCapThroughServerRestarts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts and kills processes")
-	}
 	n := kills(8)
-	bill, settled, calls := crashRun(t, n, max(n/4, 3), false, "--appendonly", "yes", "--appendfsync", "always")
-	t.Logf("%d kills, %d calls: billed %d, counted %d of %d", n, calls, bill, settled, crashLimit)
-	if bill > crashLimit || settled > crashLimit || bill > settled {
-		t.Fatalf("billed %d, counted %d, limit %d", bill, settled, crashLimit)
-	}
+	killedAtWork(t, budgettest.Kills{Kills: n, Outages: max(n/4, 3)}, "--appendonly", "yes", "--appendfsync", "always")
 }
 
 func TestKillsAreFoundOutWhenLeasesAreReleased(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts and kills processes")
-	}
-	if bill, _, _ := crashRun(t, 20, 0, true); bill <= crashLimit {
-		t.Fatalf("billed %d of %d although crashed calls were given back", bill, crashLimit)
+	b := killedAtWork(t, budgettest.Kills{Kills: 20, Released: true})
+	if b.True <= b.Limit {
+		t.Fatalf("billed %d of %d although crashed calls were given back", b.True, b.Limit)
 	}
 }
