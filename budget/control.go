@@ -23,10 +23,13 @@ func (l *Ledger) Define(ctx context.Context, by string, caps ...Cap) error {
 }
 
 func checkBy(by string) error {
-	if by != "" && len(by) <= maxName {
-		return nil
+	switch {
+	case by == "":
+		return &FieldError{Field: "By", Problem: "a change must say who makes it", Fix: "name a person or a program"}
+	case len(by) > maxName:
+		return &FieldError{Field: "By", Problem: fmt.Sprintf("a name of %d bytes", len(by)), Fix: fmt.Sprintf("use at most %d", maxName)}
 	}
-	return &FieldError{Field: "By", Problem: "a change must say who makes it", Fix: "name a person or a program"}
+	return nil
 }
 
 func (l *Ledger) define(ctx context.Context, by string, caps []Cap) error {

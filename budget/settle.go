@@ -2,6 +2,7 @@ package budget
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -76,8 +77,11 @@ func (l *Ledger) TrueUp(ctx context.Context, id string, actual Amounts, source s
 	var errs fieldErrors
 	errs.wrap("", checkID("ID", id))
 	errs.wrap("", actual.Validate())
-	if source == "" || len(source) > maxName {
+	switch {
+	case source == "":
 		errs.add("Source", "a correction must say who makes it", "name the source, such as receipt")
+	case len(source) > maxName:
+		errs.add("Source", fmt.Sprintf("a name of %d bytes", len(source)), fmt.Sprintf("use at most %d", maxName))
 	}
 	if err := errs.join(); err != nil {
 		return Settlement{}, err
