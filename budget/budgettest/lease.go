@@ -14,10 +14,10 @@ import (
 var noTime time.Time
 
 // leased reserves money under a lease that a test lets run out.
-func (w *world) leased(l *budget.Ledger, nano int64, idle bool) string {
+func (w *world) leased(l *budget.Ledger, nano int64) string {
 	w.Helper()
 	id := w.id()
-	w.reserve(l, budget.Request{ID: id, Amounts: money(nano), Lease: short, Idle: idle})
+	w.reserve(l, budget.Request{ID: id, Amounts: money(nano), Lease: short})
 	return id
 }
 
@@ -31,7 +31,7 @@ func (w *world) sweep(l *budget.Ledger) budget.Swept {
 func expiredIsCharged(w *world) {
 	cap := moneyCap(budget.Account(), 100)
 	dead, alive := w.ledger(cap), w.ledger(cap)
-	id, zombie := w.leased(dead, 60, false), w.leased(dead, 20, false)
+	id, zombie := w.leased(dead, 60), w.leased(dead, 20)
 	if s := w.sweep(alive); len(s.Expired) != 0 {
 		w.Fatalf("swept early: %+v", s)
 	}
@@ -66,7 +66,7 @@ func expiredIsCharged(w *world) {
 	// A settle that comes late, but before anybody swept, is the same.
 	cap.Limit = 200
 	w.ok(alive.Define(w.ctx, "test", cap))
-	late := w.leased(dead, 10, false)
+	late := w.leased(dead, 10)
 	w.pass(short)
 	if s := w.settle(dead, late, 3); !s.Late || s.Actual.NanoUSD != 3 {
 		w.Fatalf("late settle before the sweep %+v", s)
@@ -99,7 +99,7 @@ func reserveSweepsBounded(w *world) {
 func renewKeepsLease(w *world) {
 	cap := moneyCap(budget.Account(), 100)
 	l := w.ledger(cap)
-	kept, dead := w.leased(l, 10, false), w.leased(l, 20, false)
+	kept, dead := w.leased(l, 10), w.leased(l, 20)
 	w.ok(l.Renew(w.ctx, kept, long))
 	w.pass(short)
 	if s := w.sweep(l); !slices.Equal(s.Expired, []string{dead}) {
@@ -116,7 +116,7 @@ func renewKeepsLease(w *world) {
 func idleIsReleased(w *world) {
 	cap := moneyCap(budget.Account(), 100)
 	l := w.ledger(cap)
-	dead, given := w.leased(l, 60, true), w.leased(l, 40, true)
+	dead, given := w.keep(l, 60, ""), w.keep(l, 40, "")
 	w.denied(l, 1, budget.ErrHeld)
 	_, err := l.Settle(w.ctx, dead, money(1))
 	w.wants(err, budget.ErrNotIdle)
@@ -127,6 +127,7 @@ func idleIsReleased(w *world) {
 	w.stands(l, cap, sums{held: 60})
 	busy := w.take(l, 40)
 	w.wants(l.Release(w.ctx, busy), budget.ErrNotIdle)
+	w.ok(l.Renew(w.ctx, dead, short))
 	w.pass(short)
 	g := w.reserve(l, budget.Request{ID: w.id(), Amounts: money(60)}) // fits because the dead one is released on the way
 	if !slices.Equal(g.Expired, []string{dead}) {
