@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -201,18 +200,7 @@ func TestSharesSurviveAStoreThatComesAndGoes(t *testing.T) {
 			f.lost = func() bool { return rnd.IntN(2) == 0 }
 			f.set(func() bool { return rnd.IntN(7) == 0 })
 			res, err := agent.Run[string](t.Context(), boss, "go", agent.Tenant("acme"))
-			for {
-				stands(t, res, err)
-				var p *agent.Paused
-				if !errors.As(err, &p) {
-					break
-				}
-				if pauses++; p.Reason != agent.PauseStore {
-					t.Fatal(p)
-				}
-				time.Sleep(time.Second)
-				res, err = agent.Resume[string](t.Context(), boss, p.Token)
-			}
+			res, err = resumeWhileAway(t, boss, res, err, &pauses)
 			f.set(never)
 			time.Sleep(30 * time.Second)
 			s := state(t, l, account().ID())

@@ -192,18 +192,7 @@ func TestRunsSurviveAStoreThatComesAndGoes(t *testing.T) {
 			f.lost = func() bool { return rnd.IntN(2) == 0 }
 			f.set(func() bool { return rnd.IntN(5) == 0 })
 			res, err := agent.Run[string](t.Context(), a, "go", agent.Cap(budget.USD(0.20)))
-			for {
-				stands(t, res, err)
-				var p *agent.Paused
-				if !errors.As(err, &p) {
-					break
-				}
-				if pauses++; p.Reason != agent.PauseStore {
-					t.Fatal(p)
-				}
-				time.Sleep(time.Second)
-				res, err = agent.Resume[string](t.Context(), a, p.Token)
-			}
+			res, err = resumeWhileAway(t, a, res, err, &pauses)
 			f.set(never)
 			time.Sleep(30 * time.Second)
 			s := state(t, l, account().ID())
@@ -267,5 +256,22 @@ func TestARunIsForgottenWhenTheStoreIsBack(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// resumeWhileAway resumes a run for as long as the store is what it waits for, and counts how often it was.
+func resumeWhileAway(t *testing.T, a *agent.Agent, res *agent.Result[string], err error, pauses *int) (*agent.Result[string], error) {
+	t.Helper()
+	for {
+		stands(t, res, err)
+		p, ok := errors.AsType[*agent.Paused](err)
+		if !ok {
+			return res, err
+		}
+		if *pauses++; p.Reason != agent.PauseStore {
+			t.Fatal(p)
+		}
+		time.Sleep(time.Second)
+		res, err = agent.Resume[string](t.Context(), a, p.Token)
 	}
 }

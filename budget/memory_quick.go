@@ -35,16 +35,11 @@ func (b *books) quickReserve(op *ReserveOp, hash uint32, now int64, ans *Answer)
 	ans.empty()
 	left, same := t.room(ans), true
 	for i, c := range t.counts {
-		limit, settled := c.limit, c.settled
-		held := plus(c.held, asked[c.slot&3])
+		settled, held := c.settled, plus(c.held, asked[c.slot&3])
 		c.held = held
 		s := &left[i]
 		same = same && s.of(c)
-		s.Limit, s.Settled, s.Held, s.Left = limit, settled, held, limit
-		s.Unconfirmed, s.Overrun = c.unconfirmed, c.overrun
-		if limit != None {
-			s.Left = max(limit-plus(settled, held), 0)
-		}
+		s.stands(c, settled, held)
 	}
 	if !same {
 		t.show(left)
@@ -71,17 +66,13 @@ func (b *books) quickSettle(r *row, actual *Amounts, now int64, ans *Answer) boo
 	crossed := false
 	left, same := t.room(ans), true
 	for i, c := range t.counts {
-		limit, n := c.limit, used[c.slot&3]
+		n := used[c.slot&3]
 		held, settled := minus(c.held, r.bound[c.slot&3]), plus(c.settled, n)
 		c.held, c.settled = held, settled
 		crossed = crossed || settled >= c.mark && n > 0
 		s := &left[i]
 		same = same && s.of(c)
-		s.Limit, s.Settled, s.Held, s.Left = limit, settled, held, limit
-		s.Unconfirmed, s.Overrun = c.unconfirmed, c.overrun
-		if limit != None {
-			s.Left = max(limit-plus(settled, held), 0)
-		}
+		s.stands(c, settled, held)
 	}
 	if !same {
 		t.show(left)
@@ -114,6 +105,17 @@ func (t *tab) room(ans *Answer) []CapState {
 // of reports whether all but the numbers is there from an earlier answer: scopes are one slice in memory only if they are of
 // one count.
 func (s *CapState) of(c *count) bool { return len(s.Scopes) > 0 && &s.Scopes[0] == c.scopes }
+
+// stands writes the numbers of a count that has just come to settled and held; they are handed on, so that they are not read
+// again from where they were written.
+func (s *CapState) stands(c *count, settled, held int64) {
+	limit := c.limit
+	s.Limit, s.Settled, s.Held, s.Left = limit, settled, held, limit
+	s.Unconfirmed, s.Overrun = c.unconfirmed, c.overrun
+	if limit != None {
+		s.Left = max(limit-plus(settled, held), 0)
+	}
+}
 
 // show writes where the counts of the tab stand.
 func (t *tab) show(left []CapState) {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -49,11 +48,7 @@ func encodeSoft(soft []int) *string {
 	if soft == nil {
 		return nil
 	}
-	words := make([]string, len(soft))
-	for i, p := range soft {
-		words[i] = strconv.Itoa(p)
-	}
-	text := strings.Join(words, " ")
+	text := codec.EncodeSoft(soft)
 	return &text
 }
 
@@ -61,15 +56,7 @@ func decodeSoft(text *string) ([]int, error) {
 	if text == nil {
 		return nil, nil
 	}
-	out := []int{}
-	for _, word := range strings.Fields(*text) {
-		p, err := strconv.Atoi(word)
-		if err != nil {
-			return nil, damaged("%.64q is no threshold", word)
-		}
-		out = append(out, p)
-	}
-	return out, nil
+	return sound(codec.DecodeSoft(*text))
 }
 
 // readable is s, unless a text column cannot hold it; % stands for nothing else, so that it reads back.

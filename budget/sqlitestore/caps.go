@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gridloop/gridloop/budget"
 	"github.com/gridloop/gridloop/budget/internal/codec"
@@ -144,18 +145,13 @@ func (b *books) define(a *account, by string, c budget.Cap) error {
 	if old != nil {
 		change.Old, private = old.Limit, false
 	}
-	soft := encodeSoft(c.Soft)
 	if err := b.write(`INSERT INTO budget_cap (account, key, target, meter, per, most, soft, version, author, at, removed)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
 		ON CONFLICT DO UPDATE SET most = excluded.most, soft = excluded.soft, version = excluded.version, author = excluded.author, at = excluded.at, removed = 0`,
-		a.id, key, c.For.String(), string(c.Meter), c.Per.String(), c.Limit, soft, a.version, by, b.now); err != nil {
+		a.id, key, c.For.String(), string(c.Meter), c.Per.String(), c.Limit, encodeSoft(c.Soft), a.version, by, b.now); err != nil {
 		return err
 	}
-	soften, err := decodeSoft(columns{soft}, 0) // a copy
-	if err != nil {
-		return err
-	}
-	c.Soft = soften
+	c.Soft = slices.Clone(c.Soft) // the caller's
 	a.put(budget.CapRecord{Cap: c, Version: a.version, By: by, At: b.at(), Key: key})
 	if private { // every run may bring its own caps; only what somebody changed is worth keeping
 		return nil

@@ -2,8 +2,6 @@ package sqlitestore
 
 import (
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gridloop/gridloop/budget"
@@ -54,26 +52,14 @@ func encodeSoft(soft []int) any {
 	if soft == nil {
 		return nil
 	}
-	words := make([]string, len(soft))
-	for i, p := range soft {
-		words[i] = strconv.Itoa(p)
-	}
-	return strings.Join(words, " ")
+	return codec.EncodeSoft(soft)
 }
 
 func decodeSoft(row columns, i int) ([]int, error) {
 	if row.null(i) {
 		return nil, nil
 	}
-	out := []int{}
-	for _, word := range strings.Fields(row.text(i)) {
-		p, err := strconv.Atoi(word)
-		if err != nil {
-			return nil, damaged("%.64q is no threshold", word)
-		}
-		out = append(out, p)
-	}
-	return out, nil
+	return sound(codec.DecodeSoft(row.text(i)))
 }
 
 // untilOf writes the end of a freeze, which is NULL when it has none.

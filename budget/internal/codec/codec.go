@@ -241,6 +241,28 @@ func DecodeCorrections(text string) ([]rules.Correction, error) {
 	return out, nil
 }
 
+// EncodeSoft writes thresholds in percent, in their order. Whether any were said is for the column to keep: none is "".
+func EncodeSoft(soft []int) string {
+	words := make([]string, len(soft))
+	for i, p := range soft {
+		words[i] = strconv.Itoa(p)
+	}
+	return strings.Join(words, " ")
+}
+
+// DecodeSoft reads what EncodeSoft wrote. It answers no nil.
+func DecodeSoft(text string) ([]int, error) {
+	out := []int{}
+	for _, word := range strings.Fields(text) {
+		p, err := strconv.Atoi(word)
+		if err != nil {
+			return nil, unread("%.64q is no threshold", word)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
 // Nano is 0 for no time; times that nanoseconds cannot hold become the last that they can.
 func Nano(t time.Time) int64 {
 	switch {
